@@ -1,0 +1,72 @@
+# Everything that can be done with a checkout. Needed: Python 3.11 or newer with venv and pip, and make.
+#
+#   make demo    the whole way, from data to predictions, in about a minute; stops by itself
+#   make up      a server on this machine until Ctrl-C
+#   make test    all tests              make check   format, lint, types, import rule, contract
+#   make bench   every speed figure     make proto   generated code from proto/
+#
+# TORCH_PIP holds options for pip where torch is installed, for instance the index of its CPU builds (smaller by
+# gigabytes): make demo TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH_PIP ?=
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo up test check bench proto clean
+
+.venv/server: pyproject.toml constraints.txt
+	@echo "making the environment in .venv (torch and the server; some minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit("traind needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@$(PIP) $(TORCH_PIP) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) --editable '.[worker]'
+	@touch $@
+
+.venv/dev: .venv/server
+	@echo "adding what tests and checks need"
+	@$(PIP) --editable '.[worker,dev]'
+	@touch $@
+
+.venv-proto/ready: Makefile
+	@echo "making the environment of the code generators in .venv-proto"
+	@test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto
+	@.venv-proto/bin/python -m pip install --quiet --disable-pip-version-check \
+	  grpcio-tools==1.81.1 mypy-protobuf==5.1.0 protovalidate==2.1.0 googleapis-common-protos==1.76.0
+	@touch $@
+
+demo: .venv/server
+	@.venv/bin/python examples/demo.py
+
+up: .venv/server
+	@TRAIND_DATA_DIR="$${TRAIND_DATA_DIR:-.traind}" .venv/bin/python -m service up
+
+test: .venv/dev
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST)
+
+bench: .venv/dev
+	OMP_NUM_THREADS=1 .venv/bin/python -m bench
+
+proto: .venv-proto/ready .venv/dev
+	.venv/bin/buf format -w proto
+	.venv-proto/bin/python proto/generate.py
+	.venv/bin/buf lint build/api.binpb --config proto/buf.yaml
+
+check: .venv/dev .venv-proto/ready
+	.venv/bin/ruff format --check --quiet
+	.venv/bin/ruff check --quiet
+	.venv/bin/mypy --no-error-summary
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/buf format -d --exit-code proto
+	@rm -rf build/fresh && mkdir -p build/fresh
+	.venv-proto/bin/python proto/generate.py build/fresh
+	.venv/bin/buf lint build/fresh/build/api.binpb --config proto/buf.yaml
+	@for path in clients/traind/v1 clients/buf service/rest/api.binpb; do \
+	  diff -r --brief -x __init__.py -x __pycache__ "$$path" "build/fresh/$$path" || \
+	    { echo "$$path is not what proto/ generates: run make proto and commit"; exit 1; }; \
+	done
+	@echo "check: all green"
+
+clean:
+	rm -rf .venv .venv-proto .traind build *.egg-info clients/*.egg-info .mypy_cache .pytest_cache .ruff_cache

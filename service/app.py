@@ -1,0 +1,37 @@
+"""What every verb of the service is given: the wiring of one server process, made once at its start."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from service.data.objects import ObjectFolder
+from service.model_cache import ModelCache
+from service.settings import Settings
+from service.store.database import Database
+
+
+def _nobody_listens() -> None:
+    """Stand in for the dispatcher where there is none: the sweep of any process finds new jobs too."""
+
+
+@dataclass(frozen=True)
+class App:
+    """The parts of a server that verbs use."""
+
+    settings: Settings
+    database: Database
+    objects: ObjectFolder
+    models: ModelCache = field(default_factory=ModelCache)
+    # Called after the commit of a new or resumed job: the dispatcher sends tickets from its own thread.
+    job_queued: Callable[[], None] = field(default=_nobody_listens)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: made by accounts.authenticate from a token."""
+
+    user_id: str
+    # The slug that begins the user's data sets and models: `kim`.
+    user_name: str
+    token_id: str
+    # Of `read`, `submit`, `predict`, `admin`.
+    scopes: frozenset[str]

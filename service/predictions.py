@@ -1,0 +1,59 @@
+"""What a model says of rows that a call brings: the stored preprocessing, then the network."""
+
+import numpy as np
+
+from service import references
+from service.app import App, Caller
+from service.data.table import table_from_values
+from service.errors import TooLarge
+from service.modelling.predictor import Predicted, Predictor
+from service.models import find_model
+from service.store.records import ModelRow
+from traind.v1 import predictions_pb2, tables_pb2
+
+ANSWERED_NUMBERS = 400_000  # numbers of one answer: 8 bytes each fill most of the largest message, 4 MiB
+
+
+def predict(app: App, caller: Caller, request: predictions_pb2.PredictRequest) -> predictions_pb2.PredictResponse:
+    """Predict for every row of the request, in its order."""
+    row = find_model(app, caller, request.name, "name")
+    predictor = app.models.get(app.database, row)
+    table = table_from_values(request.columns, predictor.inputs)
+    _check_size(predictor, table.row_count, hidden=request.return_hidden)
+    return _encode(row, predictor, predictor.predict(table, hidden=request.return_hidden))
+
+
+def _check_size(predictor: Predictor, rows: int, *, hidden: bool) -> None:
+    """Refuse an answer that would not fit into one message before it is computed."""
+    width = 1 + len(predictor.target.classes) + (sum(predictor.hidden_widths) if hidden else 0)
+    if rows * width > ANSWERED_NUMBERS:
+        raise TooLarge(
+            f"columns: {rows:,} rows make an answer of {rows * width:,} numbers; at most {ANSWERED_NUMBERS:,} are "
+            f"answered at once: send at most {ANSWERED_NUMBERS // width:,} rows a call",
+            metadata={"rows": str(rows), "limit": str(ANSWERED_NUMBERS // width)},
+        )
+
+
+def _encode(row: ModelRow, predictor: Predictor, predicted: Predicted) -> predictions_pb2.PredictResponse:
+    answer = predictions_pb2.PredictResponse(
+        model=references.version_name("models", row.owner_name, row.slug, row.version),
+        predictions=[_target_values(predictor, predicted.values)],
+    )
+    if predicted.probabilities is not None:
+        for index, label in enumerate(predictor.target.classes):
+            answer.probabilities.add(name=label, numbers=predicted.probabilities[:, index].tolist())
+    for name, output in predicted.hidden:
+        tensor = tables_pb2.Tensor(shape=list(output.shape), values=np.ravel(output).tolist())
+        answer.hidden.add(name=name, output=tensor)
+    return answer
+
+
+def _target_values(predictor: Predictor, values: np.ndarray) -> tables_pb2.ColumnValues:
+    """Numbers as they are; classes by their names, and by their numbers where the target's column holds numbers."""
+    target = predictor.target
+    if not target.classes:
+        return tables_pb2.ColumnValues(name=target.name, numbers=values.tolist())
+    labels = [target.classes[code] for code in values.astype(np.int64).tolist()]
+    if target.type in {tables_pb2.Column.INTEGER, tables_pb2.Column.NUMBER}:
+        return tables_pb2.ColumnValues(name=target.name, numbers=[float(label) for label in labels])
+    return tables_pb2.ColumnValues(name=target.name, strings=labels)

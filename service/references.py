@@ -1,0 +1,88 @@
+"""The names by which callers mean objects, and the tokens by which they turn pages."""
+
+import base64
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from service.errors import NotFound, invalid, shown
+
+SLUG = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_VERSIONED = re.compile(
+    r"(?:(?P<owner>[a-z][a-z0-9-]*)\.)?(?P<slug>[a-z][a-z0-9-]*)(?:(?:/versions/|:)(?P<version>[0-9]{1,9}))?"
+)
+
+DEFAULT_PAGE = 50
+LARGEST_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What `datasets/kim.penguins/versions/2` means."""
+
+    owner_name: str
+    slug: str
+    # None = the newest.
+    version: int | None
+
+
+def parse_reference(kind: Literal["datasets", "models"], text: str, owner_name: str, field: str) -> Reference:
+    """Read `penguins`, `kim.penguins`, either with `datasets/` before and `/versions/2` or `:2` behind.
+
+    `owner_name` is whom a name without owner means. Raises InvalidField naming `field`.
+    """
+    found = _VERSIONED.fullmatch(text.removeprefix(f"{kind}/"))
+    if found is None or found["version"] == "0":
+        raise invalid(
+            field,
+            f"{shown(text)} is no name; write {kind}/ID or {kind}/OWNER.ID, with /versions/N for an older version; "
+            "ids are lower-case letters, digits and hyphens",
+        )
+    version = int(found["version"]) if found["version"] else None
+    return Reference(found["owner"] or owner_name, found["slug"], version)
+
+
+def parse_id(kind: Literal["jobs", "uploads"], text: str, field: str) -> str:
+    """The UUID in `jobs/{uuid}`, in canonical form. Raises InvalidField naming `field`."""
+    bare = text.removeprefix(f"{kind}/")
+    try:
+        return str(uuid.UUID(bare)) if len(bare) == 36 else _refuse_id(kind, text, field)
+    except ValueError:
+        return _refuse_id(kind, text, field)
+
+
+def _refuse_id(kind: str, text: str, field: str) -> str:
+    raise invalid(field, f"{shown(text)} is no name; write {kind}/ and the 36 characters of its UUID")
+
+
+def not_found(kind: str, name: str) -> NotFound:
+    """The same answer for what does not exist and for what belongs to somebody else."""
+    return NotFound(f"there is no {name} that you may see; list yours with GET /v1/{kind}", metadata={"resource": name})
+
+
+def version_name(kind: Literal["datasets", "models"], owner_name: str, slug: str, version: int) -> str:
+    """`datasets/kim.penguins/versions/2`."""
+    return f"{kind}/{owner_name}.{slug}/versions/{version}"
+
+
+def page_limit(page_size: int) -> int:
+    """How many rows a page has: 0 = the default, too many = the most there are."""
+    return min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
+
+
+def encode_page_token(created_at: float, row_id: str) -> str:
+    """Where the next page begins; opaque to callers, and no secret."""
+    return base64.urlsafe_b64encode(json.dumps([created_at, row_id]).encode()).decode().rstrip("=")
+
+
+def decode_page_token(token: str) -> tuple[float, str] | None:
+    """The place that a token names; None for the first page. Raises InvalidField on a token that is none of ours."""
+    if not token:
+        return None
+    try:
+        created_at, row_id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        return float(created_at), str(uuid.UUID(row_id))
+    except (ValueError, TypeError, AttributeError):
+        raise invalid("page_token", "is not the next_page_token of an answer; begin again without it") from None
