@@ -20,9 +20,9 @@ class App:
     settings: Settings
     database: Database
     objects: ObjectFolder
-    models: ModelCache = field(default_factory=ModelCache)
     # Called after the commit of a new or resumed job: the dispatcher sends tickets from its own thread.
     job_queued: Callable[[], None] = field(default=_nobody_listens)
+    models: ModelCache = field(default_factory=ModelCache)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import unicodedata
 from typing import assert_never
 
 from google.protobuf import json_format
@@ -18,8 +17,6 @@ from service.store import metrics as metric_store
 from service.store.database import Connection
 from service.store.records import DatasetRow, EventRow, JobRow
 from traind.v1 import jobs_pb2, specs_pb2, tables_pb2
-
-DONE = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 
 def create_job(app: App, caller: Caller, request: jobs_pb2.CreateJobRequest) -> jobs_pb2.Job:
@@ -102,11 +99,16 @@ def encode_event(row: EventRow, figures: dict[str, float]) -> jobs_pb2.JobEvent:
         case "log":
             json_format.Parse(row.body_json, event.log)
         case "epoch":
-            event.epoch.epoch = json.loads(row.body_json)["epoch"]
+            event.epoch.epoch = epoch_of(row)
             event.epoch.metrics.extend(encode_metrics(figures))
-        case kind:
-            assert_never(kind)
+        case _:
+            raise AssertionError(f"an event of kind {row.kind} is no part of the contract")
     return event
+
+
+def epoch_of(row: EventRow) -> int:
+    """The epoch that an event of kind `epoch` points at."""
+    return int(json.loads(row.body_json)["epoch"])
 
 
 def encode_metrics(figures: dict[str, float]) -> list[tables_pb2.Metric]:
@@ -118,7 +120,6 @@ def _resolve(app: App, caller: Caller, asked: jobs_pb2.Job, dataset: DatasetRow)
     """The job as it would be stored: defaults filled in, size counted, names canonical."""
     job = jobs_pb2.Job()
     job.CopyFrom(asked)
-    job.display_name = unicodedata.normalize("NFC", asked.display_name)
     job.dataset = references.version_name("datasets", dataset.owner_name, dataset.slug, dataset.version)
     job.model = asked.model or dataset.slug
     task = asked.WhichOneof("task")
@@ -166,8 +167,6 @@ def _store(
     kind = job.WhichOneof("task")
     task = job.train if kind == "train" else job.evaluate
     with app.database.write() as connection:
-        if job_store.lock_dataset(connection, dataset.id) is None:
-            raise references.not_found("datasets", job.dataset)
         row = job_store.add(
             connection,
             owner_id=caller.user_id,
@@ -239,12 +238,12 @@ def _encode(row: JobRow) -> jobs_pb2.Job:
         model=row.model_slug,
         parent=f"jobs/{row.parent_id}" if row.parent_id else "",
         state=jobs_pb2.Job.State.Value(row.state),
-        done=row.state in DONE,
+        done=row.ended,
         attempt=row.attempt,
         epoch=row.epoch,
         epochs=row.epochs,
         best_epoch=row.best_epoch,
-        metrics=encode_metrics(metric_store.decode_figures(row.metrics_json)),
+        metrics=encode_metrics(row.metrics),
         parameter_count=row.parameter_count,
         model_version=row.model_name,
         create_time=_timestamp(row.created_at),

@@ -10,7 +10,6 @@ from service.app import App, Caller
 from service.errors import InvalidField, TooLarge, Violation, invalid
 from service.modelling import specs, tensors
 from service.store import artifacts
-from service.store import metrics as metric_store
 from service.store import models as model_store
 from service.store.records import DatasetRow, ModelRow
 from traind.v1 import models_pb2, specs_pb2, tables_pb2
@@ -114,7 +113,7 @@ def _name(row: ModelRow) -> str:
 
 
 def _encode(row: ModelRow) -> models_pb2.Model:
-    figures = metric_store.decode_figures(row.metrics_json)
+    figures = row.metrics
     created = Timestamp()
     created.FromMicroseconds(round(row.created_at * 1_000_000))
     return models_pb2.Model(

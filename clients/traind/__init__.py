@@ -1,0 +1,100 @@
+"""The client of traind, a model-training service.
+
+    import traind
+
+    client = traind.Client()
+    client.datasets.create("iris.csv", name="iris")
+    job = client.jobs.create(dataset="iris", model="iris", train={"target": ["species"], "network": {"mlp": {}}})
+    model = job.wait().model
+    model.predict([[5.1, 3.5, 1.4, 0.2]])
+
+Importing this package costs next to nothing: what a name needs is loaded when the name is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from traind.version import __version__
+
+TYPE_CHECKING = False  # type checkers read it as true; importing typing for it would cost more than all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+    from traind.client import Client
+    from traind.datasets import Dataset
+    from traind.errors import (
+        ApiError,
+        AuthRequired,
+        ConfigError,
+        Conflict,
+        ConnectionFailed,
+        Forbidden,
+        InvalidSpec,
+        JobCancelled,
+        JobFailed,
+        NotFound,
+        RateLimited,
+        ServerError,
+        TimedOut,
+        TooLarge,
+        TraindError,
+        Unavailable,
+        WaitTimeout,
+    )
+    from traind.events import Event, Failure, Finding
+    from traind.jobs import Job
+    from traind.models import Evaluation, Model
+    from traind.predictions import Prediction
+
+_HOMES = {
+    "Client": "client",
+    "Dataset": "datasets",
+    "Event": "events",
+    "Evaluation": "models",
+    "Failure": "events",
+    "Finding": "events",
+    "Job": "jobs",
+    "Model": "models",
+    "Prediction": "predictions",
+}
+
+__all__ = [
+    "ApiError",
+    "AuthRequired",
+    "Client",
+    "ConfigError",
+    "Conflict",
+    "ConnectionFailed",
+    "Dataset",
+    "Evaluation",
+    "Event",
+    "Failure",
+    "Finding",
+    "Forbidden",
+    "InvalidSpec",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "Model",
+    "NotFound",
+    "Prediction",
+    "RateLimited",
+    "ServerError",
+    "TimedOut",
+    "TooLarge",
+    "TraindError",
+    "Unavailable",
+    "WaitTimeout",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'traind' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"traind.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

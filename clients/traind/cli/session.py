@@ -1,0 +1,86 @@
+"""What the commands share: the client of the options, ids that may be short, and how results are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from google.protobuf import json_format
+
+from traind.client import Client
+from traind.display import table
+from traind.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from google.protobuf.message import Message
+
+    from traind.jobs import Job
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Form of stdout."
+)
+
+_STATE_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
+
+
+def client() -> Client:
+    """The client that `--url` and `--profile`, the environment and the profile file say."""
+    options = click.get_current_context().obj or {}
+    return Client(options.get("url"), profile=options.get("profile"))
+
+
+def find_job(clients: Client, given: str) -> Job:
+    """The job of an id, of a beginning of it that fits one job only, or of `@last`."""
+    short = given.removeprefix("jobs/")
+    if len(short) == 36:
+        return clients.jobs.get(short)
+    if short == "@last":
+        newest = next(clients.jobs.list(page_size=1), None)
+        if newest is None:
+            raise NotFound("there is no job yet", fix="submit one with: traind run SPEC.json")
+        return newest
+    fitting = [job for job in clients.jobs.list(page_size=1000) if short and job.id.startswith(short)]
+    if not fitting:
+        raise NotFound(f"no job's id begins with {given!r}", fix="see yours with: traind job list")
+    if len(fitting) > 1:
+        ids = ", ".join(job.id for job in fitting[:5])
+        raise click.UsageError(f"{len(fitting)} jobs begin with {given!r}: {ids}; give more of the id")
+    return fitting[0]
+
+
+def hint(text: str) -> None:
+    """Something for the person, beside the data."""
+    click.echo(text, err=True)
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows on stdout."""
+    click.echo(table(header, list(rows), _coloured))
+
+
+def show_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Names and values on stdout, without what is empty."""
+    show_table(("FIELD", "VALUE"), [(name, value) for name, value in fields if value])
+
+
+def show_json(value: Any) -> None:
+    """JSON on stdout: messages as the API writes them."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def as_json(message: Message) -> Any:
+    """A message as the API writes it in JSON."""
+    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+
+
+def _coloured(cell: str) -> str:
+    """A job's state in colour on a terminal that wants it; any other cell as it is."""
+    colour = _STATE_COLOURS.get(cell)
+    if colour is None or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        return cell
+    return click.style(cell, fg=colour)

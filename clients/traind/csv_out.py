@@ -1,0 +1,31 @@
+"""Tables as the bytes of a CSV file that the server reads back to the same values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from traind.tables_in import is_missing
+
+if TYPE_CHECKING:
+    from traind.tables_in import TableIn
+
+
+def encode_csv(table: TableIn) -> bytes:
+    """A header and the rows, quoted where needed; None and NaN become empty cells, numbers keep every digit."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(zip(*([_cell(value) for value in column] for column in table.columns.values()), strict=True))
+    return out.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if is_missing(value):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,217 @@
+"""Data sets: `client.datasets`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from traind import methods
+from traind.csv_out import encode_csv
+from traind.errors import ApiError, Conflict, ConnectionFailed, InvalidSpec, NotFound, TimedOut, Unavailable
+from traind.events import decode_time
+from traind.tables_in import read_table
+from traind.v1 import datasets_pb2, tables_pb2, uploads_pb2
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterator, Sequence
+
+    from traind.transport import Transport
+
+CHUNK = 1 << 20
+# An upload that goes slower than this is taken for a dead connection; reading a table is never slower.
+SLOWEST_BYTES_PER_S = 32 << 10
+BREAKS_WITHOUT_PROGRESS = 5
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An immutable table on the server."""
+
+    message: datasets_pb2.Dataset
+
+    @property
+    def name(self) -> str:
+        """`datasets/{owner}.{id}/versions/{n}`."""
+        return self.message.name
+
+    @property
+    def row_count(self) -> int:
+        """Rows, without the header."""
+        return self.message.row_count
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Type of each column by its name: INTEGER, NUMBER, BOOLEAN, TIMESTAMP, CATEGORY, TEXT."""
+        return {column.name: type_name(column) for column in self.message.columns}
+
+    @property
+    def sha256(self) -> str:
+        """Of the file as it came."""
+        return self.message.sha256
+
+    @property
+    def create_time(self) -> dt.datetime:
+        """When this version was made."""
+        return decode_time(self.message.create_time)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}: {self.row_count} rows, {len(self.message.columns)} columns>"
+
+
+class Datasets:
+    """The data sets of one server."""
+
+    def __init__(self, transport: Callable[[], Transport]) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        source: Any,
+        *,
+        name: str,
+        display_name: str = "",
+        columns: Sequence[str] | None = None,
+        encoding: str = "",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Dataset:
+        """Send a table and make a data set of it.
+
+        `source` is the path of a CSV file, its bytes, a list of dicts, a dict of columns, a data frame, or a NumPy
+        array [rows, columns] with `columns` naming its columns. `name` is the id: lower-case letters, digits, hyphens.
+        The same bytes under the same name are the same version again. `progress` is told bytes sent and in all.
+        Raises InvalidSpec (line, column and value named), TooLarge.
+        """
+        file = _open(source, columns)
+        with file:
+            sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, os.SEEK_END)
+            wanted = uploads_pb2.Upload(size_bytes=size, sha256=sha256)
+            upload = self._transport().call(methods.CREATE_UPLOAD, uploads_pb2.CreateUploadRequest(upload=wanted))
+            self._send(upload.name, file, size, progress)
+        source_message = datasets_pb2.DatasetSource(upload=upload.name, encoding=encoding, display_name=display_name)
+        request = datasets_pb2.CreateDatasetRequest(dataset_id=name, source=source_message)
+        return self._finish(request, sha256, size)
+
+    def get(self, name: str) -> Dataset:
+        """The newest version of `penguins`, or `penguins:2`. Raises NotFound."""
+        return Dataset(self._transport().call(methods.GET_DATASET, datasets_pb2.GetDatasetRequest(name=name)))
+
+    def list(self) -> Iterator[Dataset]:
+        """Every version of every data set of the caller, newest first; pages are fetched as they are needed."""
+        token = ""
+        while True:
+            request = datasets_pb2.ListDatasetsRequest(page_token=token)
+            page = self._transport().call(methods.LIST_DATASETS, request)
+            yield from map(Dataset, page.datasets)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def head(self, name: str | Dataset, rows: int = 10) -> Columns:
+        """The first rows as a dict of columns; missing values are None."""
+        request = datasets_pb2.PreviewDatasetRequest(name=name_of(name), row_count=rows)
+        answer = self._transport().call(methods.PREVIEW_DATASET, request)
+        return {column.name: decode_column(column) for column in answer.columns}
+
+    preview = head
+
+    def delete(self, name: str | Dataset) -> None:
+        """Delete a version, or with a name without version all of them. Raises Conflict while a job uses it."""
+        self._transport().call(methods.DELETE_DATASET, datasets_pb2.DeleteDatasetRequest(name=name_of(name)))
+
+    def _send(
+        self, upload: str, file: io.BufferedReader | io.BytesIO, size: int, progress: Callable[[int, int], None] | None
+    ) -> None:
+        """Write the file's bytes; after a break ask how far it came and go on from there."""
+        offset = breaks = 0
+        while offset < size:
+            chunks = _chunks(upload, file, offset, size, progress)
+            try:
+                self._transport().send(methods.WRITE_UPLOAD, chunks, timeout=_patience(size - offset))
+                return
+            except (ConnectionFailed, Unavailable, Conflict) as error:
+                if isinstance(error, Conflict) and error.reason != "OFFSET_MISMATCH":
+                    raise
+                seen = self._transport().call(methods.GET_UPLOAD, uploads_pb2.GetUploadRequest(name=upload)).offset
+                breaks = 0 if seen > offset else breaks + 1
+                if breaks > BREAKS_WITHOUT_PROGRESS:
+                    raise
+                offset = seen
+
+    def _finish(self, request: datasets_pb2.CreateDatasetRequest, sha256: str, size: int) -> Dataset:
+        """Make the data set. If the answer was lost, the server has either still the upload or already the data set."""
+        try:
+            return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)))
+        except TimedOut:
+            raise
+        except (ConnectionFailed, Unavailable) as lost:
+            try:
+                made = self.get(request.dataset_id)
+            except NotFound:
+                made = None
+            if made is not None and made.sha256 == sha256:
+                return made
+            try:
+                return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)))
+            except ApiError as error:
+                raise error from lost
+
+
+def _open(source: Any, columns: Sequence[str] | None) -> io.BufferedReader | io.BytesIO:
+    """The bytes of a CSV file, at their beginning."""
+    if isinstance(source, bytes | bytearray):
+        return io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        try:
+            return pathlib.Path(source).open("rb")
+        except OSError as error:
+            raise InvalidSpec(f"{source} cannot be read: {error.strerror}") from None
+    return io.BytesIO(encode_csv(read_table(source, columns)))
+
+
+def _chunks(
+    upload: str,
+    file: io.BufferedReader | io.BytesIO,
+    offset: int,
+    size: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[uploads_pb2.WriteUploadRequest]:
+    file.seek(offset)
+    sent = offset
+    while data := file.read(CHUNK):
+        first = sent == offset
+        yield uploads_pb2.WriteUploadRequest(name=upload if first else "", offset=offset if first else 0, data=data)
+        sent += len(data)
+        if progress:
+            progress(sent, size)
+
+
+def _patience(size: int) -> float:
+    """Seconds that sending or reading so many bytes may take."""
+    return 60 + size / SLOWEST_BYTES_PER_S
+
+
+def name_of(thing: Any) -> str:
+    """The name of a Dataset, Model or Job, or the text itself."""
+    return thing if isinstance(thing, str) else str(thing.name)
+
+
+def type_name(column: tables_pb2.Column) -> str:
+    """`NUMBER`; a type that this client does not know yet stays a number."""
+    found = tables_pb2.Column.Type.DESCRIPTOR.values_by_number.get(column.type)
+    return found.name if found else f"TYPE_{column.type}"
+
+
+def decode_column(column: tables_pb2.ColumnValues) -> list[Any]:
+    """A column's values; missing ones are None."""
+    values: list[Any] = [*column.numbers] if column.numbers else [*column.strings]
+    for row, gone in enumerate(column.missing):
+        if gone:
+            values[row] = None
+    return values

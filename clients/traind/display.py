@@ -1,0 +1,90 @@
+"""Figures, curves and tables as text of a terminal's width: a Hangul syllable takes two columns."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BARS = "▁▂▃▄▅▆▇█"
+NOT_FINITE = "✕"
+
+
+def sparkline(values: Sequence[float], width: int = 8) -> str:
+    """A curve of at most `width` characters; a stretch that holds Inf or NaN is shown as ✕."""
+    count = min(width, len(values))
+    stretches = [values[len(values) * i // count : len(values) * (i + 1) // count] for i in range(count)]
+    ends = [stretch[-1] if all(map(math.isfinite, stretch)) else math.nan for stretch in stretches]
+    finite = [value for value in ends if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    # Halves keep the difference finite where the values are near the largest double.
+    span = high / 2 - low / 2
+    return "".join(_bar(value, low, span) if math.isfinite(value) else NOT_FINITE for value in ends)
+
+
+def _bar(value: float, low: float, span: float) -> str:
+    share = (value / 2 - low / 2) / span if span > 0 else 0.0
+    return BARS[min(len(BARS) - 1, int(share * len(BARS)))]
+
+
+def figure(value: float) -> str:
+    """A number for people: four digits, `inf` and `nan` as such."""
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `53 s`, `2 min 10 s`, `1 h 03 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else f"{1000 * seconds:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def width_of(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(_columns(character) for character in text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns, with … where something is left out."""
+    if width_of(text) <= width:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _columns(character)
+        if used > width - 1:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], paint: Callable[[str], str] = str) -> str:
+    """Rows in columns under a header, two blanks between; control characters are shown as escapes.
+
+    `paint` may colour a cell: what it adds takes no room.
+    """
+    lines = [[printable(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(width_of(line[i]) for line in lines) for i in range(len(header))]
+    padded = (
+        "  ".join(paint(cell) + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def printable(text: str) -> str:
+    """Text from outside that cannot move the cursor, ring or hide."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1

@@ -1,0 +1,70 @@
+"""The calls this client makes: path, kinds of message, and whether a call may be sent again after a lost connection.
+
+Nothing here needs gRPC, so that every transport can share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf import empty_pb2
+from google.protobuf.message import Message
+
+from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, server_pb2, uploads_pb2
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+
+@dataclass(frozen=True)
+class Method(Generic[Req, Res]):
+    """One call of the contract."""
+
+    path: str
+    request: type[Req]
+    response: type[Res]
+    # It changes nothing, or coming twice changes nothing more: it is sent again after UNAVAILABLE.
+    repeatable: bool = False
+
+
+def _read(path: str, request: type[Req], response: type[Res]) -> Method[Req, Res]:
+    return Method(f"/traind.v1.{path}", request, response, repeatable=True)
+
+
+def _write(path: str, request: type[Req], response: type[Res]) -> Method[Req, Res]:
+    return Method(f"/traind.v1.{path}", request, response)
+
+
+GET_SERVER_INFO = _read("ServerService/GetServerInfo", server_pb2.GetServerInfoRequest, server_pb2.ServerInfo)
+
+# A second upload is an empty one that expires by itself.
+CREATE_UPLOAD = _read("UploadService/CreateUpload", uploads_pb2.CreateUploadRequest, uploads_pb2.Upload)
+GET_UPLOAD = _read("UploadService/GetUpload", uploads_pb2.GetUploadRequest, uploads_pb2.Upload)
+WRITE_UPLOAD = _write("UploadService/WriteUpload", uploads_pb2.WriteUploadRequest, uploads_pb2.Upload)
+
+CREATE_DATASET = _write("DatasetService/CreateDataset", datasets_pb2.CreateDatasetRequest, datasets_pb2.Dataset)
+GET_DATASET = _read("DatasetService/GetDataset", datasets_pb2.GetDatasetRequest, datasets_pb2.Dataset)
+LIST_DATASETS = _read(
+    "DatasetService/ListDatasets", datasets_pb2.ListDatasetsRequest, datasets_pb2.ListDatasetsResponse
+)
+PREVIEW_DATASET = _read(
+    "DatasetService/PreviewDataset", datasets_pb2.PreviewDatasetRequest, datasets_pb2.PreviewDatasetResponse
+)
+DELETE_DATASET = _write("DatasetService/DeleteDataset", datasets_pb2.DeleteDatasetRequest, empty_pb2.Empty)
+
+# Its request id makes it repeatable.
+CREATE_JOB = _read("JobService/CreateJob", jobs_pb2.CreateJobRequest, jobs_pb2.Job)
+GET_JOB = _read("JobService/GetJob", jobs_pb2.GetJobRequest, jobs_pb2.Job)
+LIST_JOBS = _read("JobService/ListJobs", jobs_pb2.ListJobsRequest, jobs_pb2.ListJobsResponse)
+CANCEL_JOB = _write("JobService/CancelJob", jobs_pb2.CancelJobRequest, jobs_pb2.Job)
+PAUSE_JOB = _write("JobService/PauseJob", jobs_pb2.PauseJobRequest, jobs_pb2.Job)
+RESUME_JOB = _write("JobService/ResumeJob", jobs_pb2.ResumeJobRequest, jobs_pb2.Job)
+WATCH_JOB = _read("JobService/WatchJob", jobs_pb2.WatchJobRequest, jobs_pb2.JobEvent)
+GET_HISTORY = _read("JobService/GetHistory", jobs_pb2.GetHistoryRequest, jobs_pb2.History)
+
+GET_MODEL = _read("ModelService/GetModel", models_pb2.GetModelRequest, models_pb2.Model)
+LIST_MODELS = _read("ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ListModelsResponse)
+GET_WEIGHTS = _read("ModelService/GetWeights", models_pb2.GetWeightsRequest, models_pb2.Weights)
+EVALUATE_MODEL = _read("ModelService/EvaluateModel", models_pb2.EvaluateModelRequest, models_pb2.Evaluation)
+PREDICT = _read("PredictionService/Predict", predictions_pb2.PredictRequest, predictions_pb2.PredictResponse)

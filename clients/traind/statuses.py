@@ -1,0 +1,121 @@
+"""What the server says when it refuses a call, turned into the errors of errors.py; the only place that does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped, unused-ignore]  # no stubs
+
+from traind import errors
+from traind.errors import TraindError, Violation
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+_M = TypeVar("_M", bound="Message")
+
+_BY_REASON: dict[str, type[TraindError]] = {
+    "INVALID_FIELD": errors.InvalidSpec,
+    "MALFORMED_BODY": errors.InvalidSpec,
+    "INVALID_TABLE": errors.InvalidSpec,
+    "TOKEN_REQUIRED": errors.AuthRequired,
+    "TOKEN_REJECTED": errors.AuthRequired,
+    "SCOPE_MISSING": errors.Forbidden,
+    "RESOURCE_NOT_FOUND": errors.NotFound,
+    "METHOD_NOT_FOUND": errors.ServerError,
+    "VERB_NOT_ALLOWED": errors.ServerError,
+    "UNSUPPORTED_CONTENT": errors.ServerError,
+    "REQUEST_ID_REUSED": errors.Conflict,
+    "DATASET_IN_USE": errors.Conflict,
+    "WRONG_STATE": errors.Conflict,
+    "OFFSET_MISMATCH": errors.Conflict,
+    "TOO_LARGE": errors.TooLarge,
+    "TOO_MANY_PARAMETERS": errors.TooLarge,
+    "HEADERS_TOO_LARGE": errors.TooLarge,
+    "RATE_LIMITED": errors.RateLimited,
+    "DISK_FULL": errors.ServerError,
+    "DATABASE_UNAVAILABLE": errors.Unavailable,
+    "SHUTTING_DOWN": errors.Unavailable,
+    "DATA_CORRUPT": errors.ServerError,
+    "DEADLINE_PASSED": errors.TimedOut,
+    "INTERNAL_ERROR": errors.ServerError,
+}
+
+# For answers without a reason: from a proxy, from gRPC itself, or from a newer server with a reason unknown here.
+_BY_CODE: dict[str, type[TraindError]] = {
+    "INVALID_ARGUMENT": errors.InvalidSpec,
+    "OUT_OF_RANGE": errors.InvalidSpec,
+    "UNAUTHENTICATED": errors.AuthRequired,
+    "PERMISSION_DENIED": errors.Forbidden,
+    "NOT_FOUND": errors.NotFound,
+    "ALREADY_EXISTS": errors.Conflict,
+    "FAILED_PRECONDITION": errors.Conflict,
+    "ABORTED": errors.Conflict,
+    "RESOURCE_EXHAUSTED": errors.RateLimited,
+    "UNAVAILABLE": errors.Unavailable,
+    "DEADLINE_EXCEEDED": errors.TimedOut,
+}
+
+_FIXES = {
+    "TOKEN_REQUIRED": "set TRAIND_TOKEN_FILE to a file that holds your token, or keep it in the profile file; "
+    "`traind up` writes both on the machine of the server",
+    "TOKEN_REJECTED": "ask for another token, or check TRAIND_URL: tokens belong to one server",
+    "SCOPE_MISSING": "ask whoever runs the server for a token with that scope",
+    "METHOD_NOT_FOUND": "the server is older than this client, or the address is not traind's gRPC port",
+    "RATE_LIMITED": "wait a moment, or send fewer calls at once",
+    "DISK_FULL": "tell whoever runs the server; nothing was stored",
+    "INTERNAL_ERROR": "tell whoever runs the server; the error id is in its log",
+}
+
+
+def decode_status(code: str, message: str, details: bytes | None) -> TraindError:
+    """The error of a refused call.
+
+    `code` is the name of the gRPC code, `details` the bytes of the trailer `grpc-status-details-bin`, None where there
+    is none.
+    """
+    status = _status(details)
+    info = _detail(status, error_details_pb2.ErrorInfo)
+    reason = info.reason if info else ""
+    kind = _BY_REASON.get(reason) or _BY_CODE.get(code, errors.ServerError)
+    bad = _detail(status, error_details_pb2.BadRequest)
+    violations = [Violation(v.field, v.description) for v in bad.field_violations] if bad else []
+    retry = _detail(status, error_details_pb2.RetryInfo)
+    said, fix = _what_and_fix(message or code, violations)
+    return kind(
+        said,
+        # How a token is given to this client is better known here than there.
+        fix=_FIXES[reason] if reason == "TOKEN_REQUIRED" else fix or _FIXES.get(reason, ""),
+        code=code,
+        reason=reason,
+        violations=violations,
+        metadata=dict(info.metadata) if info else None,
+        retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
+    )
+
+
+def _status(details: bytes | None) -> status_pb2.Status:
+    """The status in the trailer; an empty one where it is absent or broken, for the code alone says enough."""
+    try:
+        return status_pb2.Status.FromString(details or b"")
+    except DecodeError:
+        return status_pb2.Status()
+
+
+def _detail(status: status_pb2.Status, kind: type[_M]) -> _M | None:
+    for packed in status.details:
+        found = kind()
+        if packed.Is(found.DESCRIPTOR) and packed.Unpack(found):
+            return found
+    return None
+
+
+def _what_and_fix(message: str, violations: list[Violation]) -> tuple[str, str]:
+    """One violation reads `what; cure`: its two halves become the first line and the fix."""
+    if len(violations) > 1:
+        return f"{len(violations)} fields are wrong", ""
+    if violations:
+        message = violations[0].description or message
+    what, _, cure = message.partition("; ")
+    return what, cure

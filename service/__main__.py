@@ -1,0 +1,145 @@
+"""`python -m service up|api|worker|migrate|user|doctor`: reads the settings, wires the parts, runs."""
+
+import logging
+import os
+import sys
+
+import click
+
+from service import accounts, policy
+from service.errors import TraindError
+from service.folders import make_folders
+from service.settings import SettingError, Settings
+from service.store import users
+from service.store.database import Database
+
+
+def main() -> None:
+    """Run a command; what cannot be used is one line on stderr: exit 2 for a setting or a name, 1 for a failure."""
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        cli(prog_name="python -m service")
+    except (SettingError, ValueError) as error:
+        _refuse(error, 2)
+    except TraindError as error:
+        _refuse(error, 1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Run traind, and look after its users. Settings stand in TRAIND_… variables."""
+
+
+@cli.command()
+def up() -> None:
+    """Run everything on this machine until Ctrl-C: server, worker, and a broker where none is configured."""
+    from service.up import StartFailed, Up
+
+    try:
+        sys.exit(Up(Settings.from_env(), click.echo).run())
+    except StartFailed as error:
+        _refuse(error, error.exit_code)
+
+
+@cli.command()
+def api() -> None:
+    """Run the server alone."""
+    # The doors cost a second to import, which no other command needs.
+    from service.server import run_server
+
+    sys.exit(run_server(Settings.from_env()))
+
+
+@cli.command()
+def worker() -> None:
+    """Run a worker alone."""
+    Settings.from_env()
+    # Another program: the service never imports the worker.
+    os.execv(sys.executable, [sys.executable, "-m", "worker"])  # noqa: S606  # a list of our own, no shell
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to this version. Every start does it too."""
+    _database()
+    click.echo("the database is of this version")
+
+
+@cli.command()
+def doctor() -> None:
+    """Look for what keeps traind from running."""
+    from service.doctor import examine
+
+    sys.exit(examine(click.echo))
+
+
+@cli.group()
+def user() -> None:
+    """Users and their tokens."""
+
+
+SCOPES = click.option(
+    "--scopes",
+    default="read,submit,predict",
+    show_default=True,
+    help=f"What the token opens, of {','.join(sorted(policy.SCOPES))}.",
+)
+
+
+@user.command()
+@click.argument("name")
+@SCOPES
+def add(name: str, scopes: str) -> None:
+    """Make a user and print their first token, this once."""
+    database = _database()
+    accounts.create_user(database, name)
+    click.echo(accounts.create_token(database, name, scopes.split(",")))
+
+
+@user.command()
+@click.argument("name")
+@SCOPES
+def token(name: str, scopes: str) -> None:
+    """Make another token for a user and print it, this once."""
+    click.echo(accounts.create_token(_database(), name, scopes.split(",")))
+
+
+@user.command(name="list")
+def list_() -> None:
+    """List users, and for each the ids and scopes of their tokens."""
+    database = _database()
+    with database.read() as connection:
+        rows = users.list_users(connection)
+    for row in rows:
+        click.echo(row.name)
+        for one in accounts.list_tokens(database, row.name):
+            state = "revoked" if one.revoked_at is not None else ",".join(sorted(one.scopes))
+            click.echo(f"  trd_{one.id}_…  {state}")
+
+
+@user.command()
+@click.argument("token_id")
+def revoke(token_id: str) -> None:
+    """End a token by its 8 characters: the KIND of `trd_KIND1234_…` in `user list`."""
+    bare = token_id.removeprefix("trd_").partition("_")[0]
+    if not accounts.revoke_token(_database(), bare):
+        raise ValueError(f"there is no token {bare!r} that could be revoked; `python -m service user list` shows them")
+    click.echo(f"trd_{bare}_… is revoked; servers refuse it within a second")
+
+
+def _database() -> Database:
+    settings = Settings.from_env()
+    make_folders(settings)
+    database = Database(settings.database_url)
+    database.migrate()
+    return database
+
+
+def _refuse(error: Exception, exit_code: int) -> None:
+    click.echo(f"error: {error}", err=True)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

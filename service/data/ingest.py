@@ -1,0 +1,189 @@
+"""From an uploaded file to an Arrow table: read in a process of its own, with limits, that knows nothing else."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import (
+    DiskFull,
+    InvalidField,
+    InvalidTable,
+    TooLarge,
+    TraindError,
+    Violation,
+    invalid,
+    shown,
+)
+from traind.v1 import tables_pb2
+
+Column = tables_pb2.Column
+
+MEMORY_BYTES = 3 << 30
+# Beside a byte of CSV, duckdb spills at most 16 for a cell of two bytes.
+FILE_BYTES_PER_BYTE = 16
+FILE_BYTES = 64 << 20
+START_S = 30
+BYTES_PER_S = 2 << 20
+ANSWER_BYTES = 16 << 20
+
+_REPO = Path(__file__).parents[2]
+# How many tables are read at once: each may use a processor and the memory above.
+_READERS = threading.BoundedSemaphore(os.cpu_count() or 1)
+_ERRORS: dict[str, type[TraindError]] = {
+    error.reason: error for error in (DiskFull, InvalidField, InvalidTable, TooLarge)
+}
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A table that was read."""
+
+    columns: tuple[Column, ...]
+    row_count: int
+    # An Arrow file in `tmp`, the caller's to move or remove.
+    table: Path
+
+
+def ingest_csv(source: Path, *, tmp: Path, schema: Sequence[Column] = (), encoding: str = "") -> Ingested:
+    """Read a CSV file. `schema` names the types that shall stand instead of the detected ones.
+
+    Raises InvalidTable (line, column and value named), TooLarge (cells, columns, line, memory, time), DiskFull, and
+    InvalidField for `source.schema` and `source.encoding`.
+    """
+    if encoding.upper() not in {"", "UTF-8", "UTF8"}:
+        raise invalid("source.encoding", f"{shown(encoding)} is not known; accepted is UTF-8: convert the file to it")
+    asked = _asked(schema)
+    tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="ingest-", dir=tmp))
+    try:
+        made = scratch / "table.arrow"
+        request = {"source": str(source), "schema": asked, "table": str(made), "spill": str(scratch / "spill")}
+        (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        with _READERS:
+            answer = _run(scratch, source.stat().st_size)
+        columns = tuple(
+            Column(
+                name=column["name"],
+                type=Column.Type.Value(column["type"]),
+                missing_count=column["missing"],
+                categories=column["categories"],
+            )
+            for column in answer["columns"]
+        )
+        table = tmp / f"scratch-{uuid.uuid4()}.arrow"
+        made.rename(table)
+        return Ingested(columns, int(answer["row_count"]), table)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _asked(schema: Sequence[Column]) -> list[list[str]]:
+    """Name and type of each column that the caller described; an empty type where it shall be detected."""
+    seen: set[str] = set()
+    for i, column in enumerate(schema):
+        if column.name in seen:
+            raise invalid(f"source.schema[{i}].name", f"{shown(column.name)} stands twice; describe a column once")
+        seen.add(column.name)
+    return [[column.name, Column.Type.Name(column.type) if column.type else ""] for column in schema]
+
+
+def _run(scratch: Path, size: int) -> dict[str, Any]:
+    """Run the child on `scratch/request.json` and answer what it says, or raise what it found."""
+    seconds = START_S + size // BYTES_PER_S
+    limits = (MEMORY_BYTES, seconds, FILE_BYTES + FILE_BYTES_PER_BYTE * size)
+    reading, writing = os.pipe()
+    with (scratch / "request.json").open("rb") as request, (scratch / "stderr").open("wb") as complaints:
+        try:
+            arguments = [str(number) for number in (writing, os.getpid(), *limits)]
+            child = subprocess.Popen(
+                [sys.executable, "-s", "-P", "-m", "service.data.ingest_child", *arguments],
+                stdin=request,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                pass_fds=[writing],
+                cwd=scratch,
+                env=_environment(),
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+    try:
+        raw = _read_answer(reading, time.monotonic() + seconds)
+        if not raw:
+            child.wait(1)
+    except subprocess.TimeoutExpired:
+        raw = None
+    finally:
+        os.close(reading)
+        child.kill()
+        status = child.wait()
+    if raw is None or -status == signal.SIGXCPU:
+        raise TooLarge(
+            f"the table took longer than {seconds} s to read: upload fewer rows or columns",
+            metadata={"limit_s": str(seconds)},
+        )
+    if not raw:
+        raise _stopped(status, scratch / "stderr")
+    return _understood(json.loads(raw))
+
+
+def _environment() -> dict[str, str]:
+    """All that the child's environment holds: where the code is, and one thread and little memory for libraries."""
+    return {
+        "PYTHONPATH": str(_REPO),
+        "LC_ALL": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "MALLOC_ARENA_MAX": "1",
+    }
+
+
+def _read_answer(reading: int, deadline: float) -> bytes | None:
+    """Everything that comes until the child closes the pipe; None if it takes too long."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            return None
+        part = os.read(reading, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_BYTES:
+            raise TooLarge("the table's description is too large: upload fewer columns")
+
+
+def _understood(answer: dict[str, Any]) -> dict[str, Any]:
+    """The child's answer, or the error that it tells of."""
+    reason = answer["reason"]
+    if not reason:
+        return answer
+    violations = [Violation(field, description) for field, description in answer["violations"]]
+    raise _ERRORS[reason](answer["message"], violations, answer["metadata"])
+
+
+def _stopped(status: int, complaints: Path) -> Exception:
+    """What to raise when the child ended without an answer."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        return InvalidTable(
+            f"the table could not be read: its reader was stopped ({name}); check the file, or upload fewer rows",
+            metadata={"signal": name},
+        )
+    # A defect of ours: the traceback is for the log, callers see an error id.
+    return RuntimeError(f"the reader of a table ended with {status}: {complaints.read_text(errors='replace')[-4000:]}")

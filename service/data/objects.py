@@ -1,0 +1,103 @@
+"""Files of data sets, named by the SHA-256 of their bytes: `objects/ab/<sha256>`."""
+
+import fcntl
+import hashlib
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.errors import DataCorrupt
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class ObjectFolder:
+    """A content-addressed folder; `tmp` must lie on the same file system, for files come in by renaming.
+
+    Names are hashes that the service computed itself: nothing that a caller wrote becomes a path.
+    """
+
+    def __init__(self, root: Path, tmp: Path) -> None:
+        self.root = root
+        self.tmp = tmp
+        self._verified: dict[str, tuple[int, int]] = {}  # sha256 -> (mtime_ns, size) of the file that was hashed
+        self._verified_lock = threading.Lock()
+
+    def new_tmp(self, suffix: str) -> Path:
+        """A path for a new scratch file that nobody else uses."""
+        self.tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.tmp / f"scratch-{uuid.uuid4()}{suffix}"
+
+    def put(self, path: Path, sha256: str | None = None) -> str:
+        """Move a file in and answer its SHA-256; it survives a crash from then on.
+
+        `sha256` spares the hashing where it is known. A file that is there already is replaced by the same bytes.
+        """
+        name = sha256 or hash_file(path)
+        target = self.path(name)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync(path)
+        path.replace(target)
+        _sync(target.parent)
+        return name
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes with that hash lie, or would lie."""
+        if not _NAME.fullmatch(sha256):
+            raise ValueError("an object is named by 64 hexadecimal digits")
+        return self.root / sha256[:2] / sha256
+
+    def verify(self, sha256: str) -> None:
+        """Check the stored bytes against their name. Raises DataCorrupt. A file that did not change is hashed once."""
+        path = self.path(sha256)
+        try:
+            stat = path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+            with self._verified_lock:
+                if self._verified.get(sha256) == seen:
+                    return
+            found = hash_file(path)
+        except OSError as error:
+            raise DataCorrupt("stored bytes of a data set cannot be read; upload its file again") from error
+        if found != sha256:
+            raise DataCorrupt("stored bytes of a data set do not match their SHA-256; upload its file again")
+        with self._verified_lock:
+            self._verified[sha256] = seen
+
+    def delete(self, sha256: str) -> None:
+        """Remove the bytes with that hash; no error if there are none."""
+        with self._verified_lock:
+            self._verified.pop(sha256, None)
+        self.path(sha256).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else adds or removes objects meanwhile, in this process or another.
+
+        Between the look whether a row uses some bytes and their removal no new row may come that uses them.
+        """
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

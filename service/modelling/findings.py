@@ -1,0 +1,79 @@
+"""Findings: what a person should know, in words, with the figures it rests on."""
+
+from collections.abc import Sequence
+
+from traind.v1 import tables_pb2
+
+Finding = tables_pb2.Finding
+
+
+def no_hold_out(rows: int, limit: int) -> Finding:
+    """Too few rows to hold some out."""
+    return Finding(
+        code=Finding.NO_HOLD_OUT,
+        message=f"With {rows} rows, fewer than {limit}, none were held out: every figure is in sample and says nothing "
+        "about new rows.",
+        figures={"rows": rows, "limit": limit},
+    )
+
+
+def constant_columns(names: Sequence[str]) -> Finding:
+    """Inputs that hold one value only."""
+    return Finding(
+        code=Finding.CONSTANT_COLUMN,
+        message=f"Each of these inputs holds one value only and cannot teach anything: {', '.join(names[:10])}.",
+        figures={"columns": len(names)},
+    )
+
+
+def rank_deficient(rank: int, columns: int) -> Finding:
+    """Columns depend on each other."""
+    return Finding(
+        code=Finding.RANK_DEFICIENT,
+        message=f"The {columns} columns (a bias counts as one) have rank {rank}, so many solutions fit equally well; "
+        "the one with the smallest weights was taken.",
+        figures={"rank": rank, "columns": columns},
+    )
+
+
+def not_separable(epochs: int, best_accuracy: float) -> Finding:
+    """No line was found."""
+    return Finding(
+        code=Finding.NOT_SEPARABLE,
+        message=f"In {epochs} epochs no line was found that separates the classes; the best one is right for "
+        f"{best_accuracy:.1%} of the rows. If no line can, an mlp with a hidden layer may.",
+        figures={"epochs": epochs, "best_accuracy": best_accuracy},
+    )
+
+
+def no_degrees_of_freedom(rows: int, parameters: int) -> Finding:
+    """`residual_mse` is NaN."""
+    return Finding(
+        code=Finding.NO_DEGREES_OF_FREEDOM,
+        message=f"residual_mse is NaN: {rows} rows less {parameters} parameters leave nothing to divide by.",
+        figures={"rows": rows, "parameters": parameters},
+    )
+
+
+def rate_too_small(lr: float, proposed: float, largest_stable: float) -> Finding:
+    """The learning rate crawls."""
+    return Finding(
+        code=Finding.RATE_TOO_SMALL,
+        message=f"The learning rate {lr:.3g} is {lr / largest_stable:.2%} of the largest stable one, "
+        f"{largest_stable:.3g}, so the descent crawls; try {proposed:.3g}.",
+        figures={"lr": lr, "proposed_lr": proposed, "largest_stable_lr": largest_stable},
+    )
+
+
+def diverged(epoch: int, lr: float, proposed: float, largest_stable: float | None) -> Finding:
+    """The loss became Inf or NaN."""
+    why = f", above the largest stable one, {largest_stable:.3g}" if largest_stable and lr > largest_stable else ""
+    figures = {"epoch": float(epoch), "lr": lr, "proposed_lr": proposed}
+    if largest_stable is not None:
+        figures["largest_stable_lr"] = largest_stable
+    return Finding(
+        code=Finding.DIVERGED,
+        message=f"The loss became Inf or NaN in epoch {epoch}: the learning rate {lr:.3g} is too large{why}. "
+        f"Try {proposed:.3g}.",
+        figures=figures,
+    )

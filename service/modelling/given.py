@@ -1,0 +1,46 @@
+"""Weights that come with the spec: whether they are the network's, and as tensors."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from service.errors import Violation, shown
+from service.modelling.networks import Shape
+from traind.v1 import specs_pb2, tables_pb2
+
+PATH = "job.train.learn.given.weights"
+
+
+def given_misfits(given: specs_pb2.Given, expected: Mapping[str, Shape]) -> Iterator[Violation]:
+    """What is wrong with given weights: all of the network's weights must come, in their shapes, and finite."""
+    for name in sorted(set(given.weights) - set(expected)):
+        yield Violation(f"{PATH}[{shown(name)}]", f"the network has no such weight; it has {_listed(expected)}")
+    for name, shape in expected.items():
+        problem = _misfit(given.weights[name], shape) if name in given.weights else f"missing; shape {list(shape)}"
+        if problem:
+            yield Violation(f"{PATH}[{shown(name)}]", problem)
+
+
+def _misfit(tensor: tables_pb2.Tensor, shape: Shape) -> str:
+    if tuple(tensor.shape) != shape:
+        return f"has shape {list(tensor.shape)}; the network's is {list(shape)}"
+    if len(tensor.values) != math.prod(shape):
+        return f"has {len(tensor.values)} values; its shape {list(shape)} holds {math.prod(shape)}"
+    if not all(map(math.isfinite, tensor.values)):
+        return "holds NaN or Inf; every value must be finite"
+    return ""
+
+
+def given_tensors(given: specs_pb2.Given, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Given weights as tensors in their shapes."""
+    return {
+        name: torch.tensor(list(tensor.values), dtype=dtype).reshape(list(tensor.shape))
+        for name, tensor in given.weights.items()
+    }
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = [shown(name) for name in names][:8] or ["none"]
+    return ", ".join([*first, last])

@@ -1,0 +1,77 @@
+"""Tensors as bytes: safetensors, nothing that runs code when it is read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from service.errors import DataCorrupt
+
+LARGEST_HEADER = 1 << 20
+MOST_TENSORS = 10_000
+
+
+def encode_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Tensors, moved to the CPU, and texts beside them, as one safetensors file."""
+    # Clones have no storage in common, which the format could not tell.
+    apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data: bytes = safetensors.torch.save(apart, dict(metadata) if metadata else None)
+    return data
+
+
+def decode_tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises DataCorrupt when it is none, or beyond our limits."""
+    _read_header(data)
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError):
+        raise DataCorrupt("stored tensors cannot be read: they are no safetensors file") from None
+    return tensors
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The texts beside the tensors of a safetensors file."""
+    metadata: dict[str, str] = _read_header(data).get("__metadata__", {})
+    return metadata
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Copies of arrays as tensors of a dtype."""
+    return {name: torch.tensor(array, dtype=dtype) for name, array in arrays.items()}
+
+
+def check_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> None:
+    """Raise DataCorrupt unless names, shapes and dtype are those that the builder of the network expects."""
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != dict(expected) or any(tensor.dtype != dtype for tensor in tensors.values()):
+        raise DataCorrupt("stored weights do not fit their network: names, shapes or dtype differ")
+
+
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over each tensor in the order of names: name, dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        head = {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+        digest.update(json.dumps(head, sort_keys=True).encode() + b"\n")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(LARGEST_HEADER, len(data) - 8):
+        raise DataCorrupt(f"stored tensors cannot be read: their header is cut or above {LARGEST_HEADER:,} bytes")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except ValueError:
+        raise DataCorrupt("stored tensors cannot be read: their header is no JSON") from None
+    if not isinstance(header, dict) or len(header) > MOST_TENSORS + 1:
+        raise DataCorrupt(f"stored tensors cannot be read: more than {MOST_TENSORS:,} of them")
+    return header

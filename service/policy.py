@@ -1,0 +1,58 @@
+"""Who may call what: one row for each method of the contract. A method without a row is refused to everybody."""
+
+from typing import Literal, get_args
+
+from service.app import Caller
+from service.errors import ScopeMissing
+
+Scope = Literal["read", "submit", "predict", "admin"]
+SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
+
+# By the full method name. A token needs exactly this scope; no scope holds another.
+TABLE: dict[str, Scope] = {
+    "traind.v1.UploadService.CreateUpload": "submit",
+    "traind.v1.UploadService.GetUpload": "submit",
+    "traind.v1.UploadService.WriteUpload": "submit",
+    "traind.v1.DatasetService.CreateDataset": "submit",
+    "traind.v1.DatasetService.UploadDataset": "submit",
+    "traind.v1.DatasetService.GetDataset": "read",
+    "traind.v1.DatasetService.ListDatasets": "read",
+    "traind.v1.DatasetService.PreviewDataset": "read",
+    "traind.v1.DatasetService.DeleteDataset": "submit",
+    "traind.v1.JobService.CreateJob": "submit",
+    "traind.v1.JobService.GetJob": "read",
+    "traind.v1.JobService.ListJobs": "read",
+    "traind.v1.JobService.CancelJob": "submit",
+    "traind.v1.JobService.PauseJob": "submit",
+    "traind.v1.JobService.ResumeJob": "submit",
+    "traind.v1.JobService.WatchJob": "read",
+    "traind.v1.JobService.GetHistory": "read",
+    "traind.v1.ModelService.GetModel": "read",
+    "traind.v1.ModelService.ListModels": "read",
+    "traind.v1.ModelService.GetWeights": "read",
+    "traind.v1.ModelService.EvaluateModel": "predict",
+    "traind.v1.PredictionService.Predict": "predict",
+    "traind.v1.ServerService.GetServerInfo": "read",
+}
+
+# Services that answer without a token. Reflection is there only while the administrator has switched it on.
+PUBLIC_SERVICES = frozenset(
+    {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
+)
+
+
+def is_public(method: str) -> bool:
+    """Whether a method (`package.Service.Method`) answers without a token."""
+    return method.rpartition(".")[0] in PUBLIC_SERVICES
+
+
+def check_scope(caller: Caller, method: str) -> None:
+    """Raise ScopeMissing unless the caller's token has the method's scope."""
+    scope = TABLE.get(method)
+    if scope is None:
+        raise ScopeMissing(f"{method} is open to nobody", metadata={"method": method})
+    if scope not in caller.scopes:
+        raise ScopeMissing(
+            f"this token lacks the scope {scope}; ask the administrator for a token that has it",
+            metadata={"scope": scope, "method": method},
+        )

@@ -1,0 +1,1 @@
+"""The gRPC door: the only folder that imports grpc."""

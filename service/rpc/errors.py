@@ -1,0 +1,17 @@
+"""A refused call as gRPC sends it: the one place where errors become status codes of gRPC."""
+
+from typing import Any, NoReturn
+
+import grpc
+from grpc_status import rpc_status
+
+from service import statuses
+from service.errors import TraindError
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+async def abort(context: Context, error: TraindError) -> NoReturn:
+    """End the call with the error's google.rpc.Status in its trailer."""
+    await context.abort_with_status(rpc_status.to_status(statuses.from_error(error)))
+    raise AssertionError("abort_with_status returned")

@@ -1,0 +1,30 @@
+"""ModelService."""
+
+from typing_extensions import override
+
+from service import models
+from service.calls import Calls
+from traind.v1 import models_pb2, models_pb2_grpc
+
+
+class ModelServicer(models_pb2_grpc.ModelServiceServicer):
+    """Models over both doors; the contract says what each method does."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    @override
+    async def GetModel(self, request: models_pb2.GetModelRequest, context: object) -> models_pb2.Model:
+        return await self._calls.run(models.get_model, request)
+
+    @override
+    async def ListModels(self, request: models_pb2.ListModelsRequest, context: object) -> models_pb2.ListModelsResponse:
+        return await self._calls.run(models.list_models, request)
+
+    @override
+    async def GetWeights(self, request: models_pb2.GetWeightsRequest, context: object) -> models_pb2.Weights:
+        return await self._calls.run(models.get_weights, request)
+
+    @override
+    async def EvaluateModel(self, request: models_pb2.EvaluateModelRequest, context: object) -> models_pb2.Evaluation:
+        return await self._calls.run(models.evaluate_model, request, patient=True)

@@ -1,0 +1,105 @@
+"""Models: immutable versions under a slug of their owner."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, insert, select, update
+
+from service.store.clock import clock
+from service.store.database import Connection
+from service.store.insertion import insert_or_ignore
+from service.store.paging import newest_first
+from service.store.records import ModelRow
+from service.store.tables import model, model_version, user_
+
+
+def add_version(
+    connection: Connection,
+    *,
+    version_id: str,
+    owner_id: str,
+    slug: str,
+    job_id: str,
+    dataset_name: str,
+    display_name: str,
+    artifact_id: str,
+    weights_sha256: str,
+    spec_json: str,
+    inputs_json: str,
+    outputs_json: str,
+    preprocessing_json: str,
+    metrics_json: str,
+    findings_json: str,
+    parameter_count: int,
+    size_bytes: int,
+    best_epoch: int,
+    engine: str,
+) -> ModelRow:
+    """The next version of the slug, under an id by which its artifact is held: `model:{version_id}`."""
+    version = _next_version(connection, owner_id, slug)
+    named = (model.c.owner_id == owner_id) & (model.c.slug == slug)
+    connection.execute(
+        insert(model_version).values(
+            id=version_id,
+            model_id=select(model.c.id).where(named).scalar_subquery(),
+            owner_id=owner_id,
+            version=version,
+            job_id=job_id,
+            dataset_name=dataset_name,
+            display_name=display_name,
+            artifact_id=artifact_id,
+            weights_sha256=weights_sha256,
+            parameter_count=parameter_count,
+            size_bytes=size_bytes,
+            best_epoch=best_epoch,
+            engine=engine,
+            created_at=clock(),
+            metrics_json=metrics_json,
+            findings_json=findings_json,
+            inputs_json=inputs_json,
+            outputs_json=outputs_json,
+            spec_json=spec_json,
+            preprocessing_json=preprocessing_json,
+        )
+    )
+    return _row(connection.execute(_models().where(model_version.c.id == version_id)).mappings().one())
+
+
+def find(connection: Connection, owner_id: str, slug: str, version: int | None) -> ModelRow | None:
+    """The owner's model; without a version the newest one."""
+    query = _models().where(model.c.owner_id == owner_id, model.c.slug == slug)
+    if version is not None:
+        query = query.where(model_version.c.version == version)
+    row = connection.execute(query.order_by(model_version.c.version.desc()).limit(1)).mappings().first()
+    return None if row is None else _row(row)
+
+
+def list_page(
+    connection: Connection, owner_id: str, limit: int, before: tuple[float, str] | None = None
+) -> list[ModelRow]:
+    """The owner's models, every version, newest first."""
+    query = newest_first(_models().where(model_version.c.owner_id == owner_id), model_version, limit, before)
+    return [_row(row) for row in connection.execute(query).mappings()]
+
+
+def _next_version(connection: Connection, owner_id: str, slug: str) -> int:
+    """Take the next number. The row of the model, locked by the update, serialises those who ask at once."""
+    first = {"id": str(uuid.uuid4()), "owner_id": owner_id, "slug": slug, "last_version": 0}
+    insert_or_ignore(connection, model, first, ("owner_id", "slug"))
+    named = (model.c.owner_id == owner_id) & (model.c.slug == slug)
+    counted = update(model).where(named).values(last_version=model.c.last_version + 1)
+    return int(connection.execute(counted.returning(model.c.last_version)).scalar_one())
+
+
+def _models() -> Select[Any]:
+    return (
+        select(model_version, model.c.slug, user_.c.name.label("owner_name"))
+        .join(model, model.c.id == model_version.c.model_id)
+        .join(user_, user_.c.id == model_version.c.owner_id)
+    )
+
+
+def _row(row: RowMapping) -> ModelRow:
+    values = dict(row)
+    del values["model_id"]
+    return ModelRow(**values)

@@ -1,0 +1,293 @@
+"""Every table of traind. The migrations make them; a test holds that both say the same.
+
+Times are seconds since 1970 by the database's clock; ids are UUIDs as text; JSON is kept as text; states, kinds and
+reasons are the names of the contract's enums.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+# Constraints need names, for SQLite can only change a table by copying it, and a copy finds them by name.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# A worker holds the job.
+LIVE_STATES = ("RUNNING", "PAUSING", "CANCELLING")
+# The job's life is over.
+ENDED_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
+STATES = ("QUEUED", "RUNNING", "PAUSING", "PAUSED", "CANCELLING", *ENDED_STATES)
+KINDS = ("train", "evaluate")
+EVENT_KINDS = ("state", "epoch", "finding", "log")
+FAILURE_REASONS = (
+    "DIVERGED",
+    "INVALID_DATA",
+    "OUT_OF_MEMORY",
+    "TIME_LIMIT",
+    "WORKER_LOST",
+    "STORAGE_FULL",
+    "CORRUPT",
+    "INTERNAL",
+)
+# This often a worker may be lost under a job without an epoch being stored between.
+LOSSES_CAP = 3
+
+
+def _one_of(column: str, names: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+user_ = Table(
+    "user_",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # The slug that begins the user's data sets and models.
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+)
+
+token = Table(
+    "token",
+    metadata,
+    # The 8 characters that stand in the token itself.
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("user_.id"), nullable=False, index=True),
+    Column("hash", Text, nullable=False),
+    # Separated by commas.
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    # NULL = never.
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
+upload = Table(
+    "upload",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner_id", Text, ForeignKey("user_.id"), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    # As announced; empty if it was not.
+    Column("sha256", Text, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    CheckConstraint("received >= 0 AND received <= size_bytes", name="received"),
+)
+
+dataset = Table(
+    "dataset",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner_id", Text, ForeignKey("user_.id"), nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Of the file as it came, of how it was asked to be read, and of the table made of it.
+    Column("sha256", Text, nullable=False, index=True),
+    Column("options_sha256", Text, nullable=False),
+    Column("table_sha256", Text, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("row_count", BigInteger, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("columns_json", Text, nullable=False),
+    UniqueConstraint("owner_id", "slug", "version"),
+    UniqueConstraint("owner_id", "slug", "sha256", "options_sha256"),
+    _one_of("state", ("INGESTING", "READY", "FAILED")),
+)
+Index("ix_dataset_page", dataset.c.owner_id, dataset.c.created_at.desc(), dataset.c.id.desc())
+
+# What changes with every epoch stands before the long texts, so that SQLite reads it without their overflow pages.
+job = Table(
+    "job",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner_id", Text, ForeignKey("user_.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    # +1 at each claim: the fencing token of everything that a worker writes.
+    Column("attempt", Integer, nullable=False),
+    # Workers lost in a row; 0 again when an epoch is stored.
+    Column("losses", Integer, nullable=False),
+    # A queued job is not claimed before.
+    Column("not_before", Double, nullable=False),
+    # 0 while no worker holds the job. Never NULL: a NULL would compare as unknown, and no lost job would be found.
+    Column("lease_until", Double, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("best_epoch", Integer, nullable=False),
+    # Without a foreign key: the row is moved first in the transaction, then the artifact is made.
+    Column("checkpoint_id", Text),
+    Column("last_seq", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("metrics_json", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Without a foreign key: a job stays when its data set is deleted.
+    Column("dataset_id", Text, nullable=False, index=True),
+    Column("dataset_name", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("model_slug", Text, nullable=False),
+    # `models/kim.churn/versions/3`; empty until it is made.
+    Column("model_name", Text, nullable=False),
+    Column("parameter_count", BigInteger, nullable=False),
+    Column("request_id", Text),
+    Column("request_hash", Text),
+    Column("parent_id", Text, ForeignKey("job.id")),
+    Column("failure_reason", Text),
+    Column("failure_message", Text),
+    Column("task_json", Text, nullable=False),
+    Column("resolved_json", Text, nullable=False),
+    UniqueConstraint("owner_id", "request_id"),
+    _one_of("state", STATES),
+    _one_of("kind", KINDS),
+    _one_of("failure_reason", FAILURE_REASONS),
+    CheckConstraint(f"losses >= 0 AND losses <= {LOSSES_CAP}", name="losses"),
+    CheckConstraint("(state = 'FAILED') = (failure_reason IS NOT NULL)", name="failure"),
+    CheckConstraint("(state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (ended_at IS NOT NULL)", name="ended"),
+)
+Index("ix_job_page", job.c.owner_id, job.c.created_at.desc(), job.c.id.desc())
+# The queue, in the order in which it is served; also finds what workers hold. No column of it changes with an epoch.
+Index("ix_job_queue", job.c.state, job.c.created_at, job.c.id)
+
+event = Table(
+    "event",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body_json", Text, nullable=False),
+    _one_of("kind", EVENT_KINDS),
+    sqlite_with_rowid=False,
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    # 1, 2, 3, ... within the job.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("split", Text, nullable=False),
+    Column("fold", Integer, nullable=False),
+    UniqueConstraint("job_id", "name", "split", "fold"),
+    sqlite_with_rowid=False,
+)
+
+# Without foreign keys, which would be checked for every point: points are written in the transaction that has just
+# moved the job's row and made the series.
+metric = Table(
+    "metric",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    # NULL = NaN (SQLite has no other way); infinities are stored as they are.
+    Column("value", Double),
+    sqlite_with_rowid=False,
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    # `staged` while nobody holds it yet, then `ready`.
+    Column("state", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    _one_of("state", ("staged", "ready")),
+    sqlite_with_rowid=False,
+)
+# Of what is staged only: a checkpoint that is stored with every epoch does not touch it.
+_STAGED = artifact.c.state == text("'staged'")
+Index("ix_artifact_staged", artifact.c.created_at, sqlite_where=_STAGED, postgresql_where=_STAGED)
+
+# With a rowid: long values make a table without one slow.
+artifact_chunk = Table(
+    "artifact_chunk",
+    metadata,
+    Column("artifact_id", Text, ForeignKey("artifact.id", ondelete="CASCADE"), primary_key=True),
+    # 0, 1, 2, ...
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+artifact_ref = Table(
+    "artifact_ref",
+    metadata,
+    Column("artifact_id", Text, ForeignKey("artifact.id", ondelete="CASCADE"), primary_key=True),
+    # `job:{id}` or `model:{id}`.
+    Column("holder", Text, primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner_id", Text, ForeignKey("user_.id"), nullable=False),
+    Column("slug", Text, nullable=False),
+    # The newest version's number: counted here, so that no number is given twice.
+    Column("last_version", Integer, nullable=False),
+    UniqueConstraint("owner_id", "slug"),
+)
+
+model_version = Table(
+    "model_version",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model_id", Text, ForeignKey("model.id"), nullable=False),
+    Column("owner_id", Text, ForeignKey("user_.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    # One result for a job.
+    Column("job_id", Text, ForeignKey("job.id"), nullable=False, unique=True),
+    Column("dataset_name", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("artifact_id", Text, ForeignKey("artifact.id"), nullable=False, index=True),
+    Column("weights_sha256", Text, nullable=False),
+    Column("parameter_count", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("best_epoch", Integer, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("metrics_json", Text, nullable=False),
+    Column("findings_json", Text, nullable=False),
+    Column("inputs_json", Text, nullable=False),
+    Column("outputs_json", Text, nullable=False),
+    Column("spec_json", Text, nullable=False),
+    Column("preprocessing_json", Text, nullable=False),
+    UniqueConstraint("model_id", "version"),
+)
+Index(
+    "ix_model_version_page",
+    model_version.c.owner_id,
+    model_version.c.created_at.desc(),
+    model_version.c.id.desc(),
+)

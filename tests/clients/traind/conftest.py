@@ -1,0 +1,130 @@
+"""A traind server of the tests' own: the real processes, in a folder that is thrown away."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+import traind
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+READY_S = 90
+
+
+@dataclass
+class Server:
+    folder: pathlib.Path
+    url: str
+    token: str
+
+    @property
+    def address(self):
+        return json.loads((self.folder / "data/run/address.json").read_text())
+
+    @property
+    def env(self):
+        """What a person at this machine has: address and token, and no profile of another server."""
+        return os.environ | {
+            "TRAIND_URL": self.url,
+            "TRAIND_TOKEN_FILE": str(self.folder / "data/run/token"),
+            "XDG_CONFIG_HOME": str(self.folder / "nowhere"),
+            "COLUMNS": "100",
+        }
+
+    def client(self, **options):
+        return traind.Client(self.url, token=self.token, **options)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    env = os.environ | {
+        "TRAIND_DATA_DIR": str(folder / "data"),
+        "TRAIND_HTTP_PORT": "0",
+        "TRAIND_GRPC_PORT": "0",
+        "TRAIND_SLOTS": "2",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+    }
+    log = (folder / "up.log").open("w")
+    argv = [sys.executable, "-m", "service", "up"]
+    process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address, token = folder / "data/run/address.json", folder / "data/run/token"
+        deadline = time.monotonic() + READY_S
+        while not address.exists():
+            assert process.poll() is None, (folder / "up.log").read_text()
+            assert time.monotonic() < deadline, (folder / "up.log").read_text()
+            time.sleep(0.05)
+        yield Server(folder, json.loads(address.read_text())["grpc"], token.read_text().strip())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        log.close()
+
+
+@pytest.fixture
+def client(server):
+    with server.client() as client:
+        yield client
+
+
+FLATS = {
+    "area": [float(30 + 7 * i % 41) for i in range(60)],
+    "rooms": [1 + i % 5 for i in range(60)],
+    "lift": [i % 3 == 0 for i in range(60)],
+    "kind": [("flat", "house", "옥탑")[i % 7 % 3] for i in range(60)],
+}
+LEVEL = {"flat": 0.0, "house": 20.0, "옥탑": -5.0}
+FLATS["price"] = [
+    2.0 * area + 3.0 * rooms + (4.0 if lift else 0.0) + LEVEL[kind]
+    for area, rooms, lift, kind in zip(*FLATS.values(), strict=True)
+]
+FLATS["dear"] = ["dear" if price > 110 else "cheap" for price in FLATS["price"]]
+INPUTS = ["area", "rooms", "lift", "kind"]
+
+# Runs until it is ended.
+ENDLESS = {
+    "inputs": INPUTS,
+    "target": "price",
+    "network": {"mlp": {"hidden": [32]}},
+    "learn": {"gradient": {"epochs": 1_000_000, "batch_size": 1}},
+}
+
+
+@pytest.fixture(scope="session")
+def flats(server):
+    with server.client() as client:
+        return client.datasets.create(FLATS, name="flats")
+
+
+@pytest.fixture(scope="session")
+def price_model(server, flats):
+    """Knows the price exactly."""
+    train = {
+        "inputs": INPUTS,
+        "target": "price",
+        "network": {"linear": {}},
+        "split": {"none": {}},
+        "learn": {"exact": {}},
+    }
+    with server.client() as client:
+        return client.jobs.create(dataset=flats, model="price", train=train).wait(60).model.name
+
+
+@pytest.fixture(scope="session")
+def class_model(server, flats):
+    train = {
+        "inputs": INPUTS,
+        "target": "dear",
+        "network": {"mlp": {"hidden": [8, 4], "activation": "TANH"}},
+        "learn": {"gradient": {"optimizer": {"adam": {"lr": 0.02}}, "epochs": 60}},
+        "seed": 3,
+    }
+    with server.client() as client:
+        return client.jobs.create(dataset=flats, model="dear", train=train).wait(60).model.name

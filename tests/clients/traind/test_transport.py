@@ -1,0 +1,286 @@
+"""What the client does when calls fail, against a server that fails as it is told."""
+
+import contextlib
+import hashlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+import traind
+from tests.clients.traind.scripted import refusal, scripted_server
+from traind.v1 import datasets_pb2, jobs_pb2, uploads_pb2
+
+State = jobs_pb2.Job.State
+UNAVAILABLE = refusal("UNAVAILABLE", "DATABASE_UNAVAILABLE", retry_s=0.05)
+JOB = jobs_pb2.Job(name=f"jobs/{uuid.uuid4()}", state=State.QUEUED)
+
+
+@pytest.fixture
+def script():
+    with scripted_server() as (script, url):
+        script.client = traind.Client(url, token="trd_ab12cd34_" + "x" * 43)
+        yield script
+        script.client.close()
+
+
+def event(seq, state=None):
+    found = jobs_pb2.JobEvent(seq=seq, attempt=1)
+    if state is None:
+        found.epoch.epoch = seq
+    else:
+        found.state.state = state
+    return found
+
+
+def test_a_job_is_sent_again_under_one_request_id(script):
+    script.scripts["CreateJob"] = [UNAVAILABLE, refusal("UNAVAILABLE"), JOB]
+    job = script.client.jobs.create(dataset="d", train={"target": "t"})
+    assert job.name == JOB.name
+    ids = [request.request_id for request in script.requests["CreateJob"]]
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+    assert uuid.UUID(ids[0]).version == 4
+    script.client.jobs.create(dataset="d", train={"target": "t"})
+    assert script.requests["CreateJob"][-1].request_id != ids[0]
+    script.client.jobs.create(dataset="d", train={"target": "t"}, request_id="mine")
+    assert script.requests["CreateJob"][-1].request_id == "mine"
+
+
+def test_every_call_has_token_version_and_deadline(script):
+    script.scripts["GetJob"] = [JOB]
+    script.client.jobs.get(JOB.name)
+    metadata = script.metadata[-1]
+    assert metadata["authorization"].startswith("Bearer trd_ab12cd34_")
+    assert metadata["x-traind-client"] == traind.__version__
+
+
+def test_retries_are_bounded_and_told(script):
+    script.scripts["GetJob"] = [UNAVAILABLE]
+    with pytest.raises(traind.Unavailable) as failed:
+        script.client.jobs.get("j")
+    assert len(script.requests["GetJob"]) == 3
+    assert "tried 3 times in" in str(failed.value)
+    assert failed.value.retry_after == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"),
+    [
+        (refusal("RESOURCE_EXHAUSTED", "RATE_LIMITED", retry_s=0.01), 3),
+        (refusal("RESOURCE_EXHAUSTED", "RATE_LIMITED"), 1),
+        (refusal("RESOURCE_EXHAUSTED", "TOO_LARGE"), 1),
+        (refusal("INTERNAL", "INTERNAL_ERROR"), 1),
+        (refusal("NOT_FOUND", "RESOURCE_NOT_FOUND"), 1),
+    ],
+)
+def test_what_is_tried_again(script, answer, tries):
+    script.scripts["GetJob"] = [answer]
+    with pytest.raises(traind.ApiError):
+        script.client.jobs.get("j")
+    assert len(script.requests["GetJob"]) == tries
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_what_moves_a_job_is_sent_once(script, verb):
+    name = f"{verb.capitalize()}Job"
+    script.scripts[name] = [UNAVAILABLE]
+    with pytest.raises(traind.Unavailable):
+        getattr(script.client.jobs, verb)("j")
+    assert len(script.requests[name]) == 1
+
+
+def test_a_slow_answer_is_a_timeout(script):
+    script.scripts["GetJob"] = [lambda _: time.sleep(1) or JOB]
+    client = traind.Client(f"grpc://{script.client._transport().config.address.target}", timeout=0.2)
+    began = time.monotonic()
+    with pytest.raises(traind.TimedOut, match=r"no answer from grpc://127.* within 0.2 s"):
+        client.jobs.get("j")
+    assert time.monotonic() - began < 0.8
+
+
+def test_nobody_there_is_one_clear_line_soon(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("TRAIND_URL", f"grpc://127.0.0.1:{port}")
+    began = time.monotonic()
+    with pytest.raises(traind.ConnectionFailed) as failed:
+        traind.Client().jobs.get("j")
+    assert time.monotonic() - began < 5
+    first = str(failed.value).splitlines()[0]
+    assert f"no server at grpc://127.0.0.1:{port} (from TRAIND_URL): connection refused" in first
+
+
+def test_a_host_that_says_nothing_is_given_up():
+    # The system takes the connection, but nobody speaks on it.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        client = traind.Client(f"grpc://127.0.0.1:{mute.getsockname()[1]}", connect_timeout=1.0)
+        began = time.monotonic()
+        with pytest.raises(traind.ConnectionFailed, match="no answer to the attempt to connect"):
+            client.jobs.get("j")
+        assert 0.5 < time.monotonic() - began < 3
+
+
+def test_a_server_of_something_else_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            with contextlib.suppress(OSError):  # the test is over
+                while True:
+                    connection, _ = other.accept()
+                    connection.recv(100)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+                    connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        client = traind.Client(f"grpc://127.0.0.1:{other.getsockname()[1]}", max_retries=0)
+        with pytest.raises(traind.ConnectionFailed, match="something else answers there, not gRPC"):
+            client.jobs.get("j")
+
+
+def test_watch_goes_on_behind_the_last_event(script):
+    script.scripts["WatchJob"] = [
+        [event(1, State.QUEUED), event(2, State.RUNNING), refusal("UNAVAILABLE")],
+        # A stream that ends without the job's end, one that repeats an event, one cancelled by nobody here.
+        [event(3)],
+        [event(3), event(4), refusal("CANCELLED")],
+        [refusal("UNAVAILABLE", "SHUTTING_DOWN", retry_s=0.01)],
+        [event(5), event(6, State.SUCCEEDED)],
+    ]
+    script.scripts["GetJob"] = [jobs_pb2.Job(state=State.RUNNING)]
+    breaks = []
+    events = list(script.client.jobs.watch("j", on_break=breaks.append))
+    assert [e.seq for e in events] == [1, 2, 3, 4, 5, 6]
+    assert [e.kind for e in events] == ["state", "state", "epoch", "epoch", "epoch", "state"]
+    assert [request.from_seq for request in script.requests["WatchJob"]] == [1, 3, 4, 5, 5]
+    assert len(breaks) == 2
+
+
+def test_watch_behind_the_end_is_empty(script):
+    script.scripts["WatchJob"] = [[]]
+    script.scripts["GetJob"] = [jobs_pb2.Job(state=State.SUCCEEDED, done=True)]
+    assert list(script.client.jobs.watch("j", from_seq=99)) == []
+
+
+def test_watch_of_nothing_is_an_error_at_once(script):
+    script.scripts["WatchJob"] = [[refusal("NOT_FOUND", "RESOURCE_NOT_FOUND")]]
+    with pytest.raises(traind.NotFound):
+        list(script.client.jobs.watch("j"))
+
+
+def test_a_watch_that_is_left_is_cancelled(script):
+    gone = threading.Event()
+    script.scripts["WatchJob"] = [[event(1), lambda context: context.add_callback(gone.set)]]
+    script.scripts["WatchJob"][0].append(lambda _: gone.wait(10))
+    events = script.client.jobs.watch("j")
+    assert next(events).seq == 1
+    events.close()
+    assert gone.wait(5)
+
+
+def test_wait_that_takes_too_long_leaves_the_job(script):
+    script.scripts["WatchJob"] = [[event(1, State.QUEUED), lambda _: time.sleep(1.5)]]
+    began = time.monotonic()
+    with pytest.raises(traind.WaitTimeout, match=r"has not ended within 0.3 s; it goes on"):
+        script.client.jobs.wait("j", timeout=0.3)
+    assert time.monotonic() - began < 1.2
+
+
+def test_wait_tells_how_a_job_failed(script):
+    failed = jobs_pb2.Job(name=JOB.name, state=State.FAILED, done=True, epochs=9)
+    failed.failure.reason = jobs_pb2.Failure.DIVERGED
+    failed.failure.message = "the loss became inf in epoch 3"
+    failed.findings.add(message="try lr 0.0004").figures["proposed_lr"] = 0.0004
+    script.scripts["WatchJob"] = [[event(1, State.FAILED)]]
+    script.scripts["GetJob"] = [failed]
+    with pytest.raises(traind.JobFailed) as ended:
+        script.client.jobs.wait("j")
+    assert ended.value.failure_reason == "DIVERGED"
+    assert str(ended.value).splitlines()[:2] == [
+        f"job {JOB.name[5:13]} FAILED (DIVERGED): the loss became inf in epoch 3",
+        "  fix   try lr 0.0004",
+    ]
+    assert script.client.jobs.wait("j", raise_on_failure=False).state == "FAILED"
+
+
+def test_an_upload_goes_on_where_it_broke(script, tmp_path):
+    data = bytes(range(256)) * 4096 * 5  # 5 MiB
+    file = tmp_path / "t.csv"
+    file.write_bytes(data)
+    arrived = bytearray()
+
+    def take(limit):
+        def write(parts):
+            for part in parts[:limit]:
+                if part.name:
+                    assert part.offset == len(arrived)
+                arrived.extend(part.data)
+            return refusal("UNAVAILABLE") if limit else uploads_pb2.Upload(offset=len(arrived))
+
+        return write
+
+    script.scripts["CreateUpload"] = [uploads_pb2.Upload(name="uploads/u")]
+    script.scripts["WriteUpload"] = [take(2), take(1), take(None)]
+    script.scripts["GetUpload"] = [lambda _: uploads_pb2.Upload(name="uploads/u", offset=len(arrived))]
+    script.scripts["CreateDataset"] = [datasets_pb2.Dataset(name="datasets/kim.t/versions/1")]
+    script.client.datasets.create(file, name="t")
+    assert bytes(arrived) == data
+    assert max(len(part.data) for parts in script.requests["WriteUpload"] for part in parts) <= 1 << 20
+    declared = script.requests["CreateUpload"][0].upload
+    assert (declared.size_bytes, declared.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_a_data_set_whose_answer_was_lost_is_found(script):
+    sha256 = hashlib.sha256(b"a\n1\n").hexdigest()
+    script.scripts["CreateUpload"] = [uploads_pb2.Upload(name="uploads/u")]
+    script.scripts["WriteUpload"] = [uploads_pb2.Upload(offset=4)]
+    script.scripts["CreateDataset"] = [refusal("UNAVAILABLE")]
+    script.scripts["GetDataset"] = [datasets_pb2.Dataset(name="datasets/kim.t/versions/3", sha256=sha256)]
+    assert script.client.datasets.create(b"a\n1\n", name="t").name == "datasets/kim.t/versions/3"
+    # Another table under that name is not taken for it: the call is made again.
+    made = datasets_pb2.Dataset(name="datasets/kim.t/versions/4")
+    script.scripts["CreateDataset"] = [refusal("UNAVAILABLE"), made]
+    script.scripts["GetDataset"] = [datasets_pb2.Dataset(sha256="0" * 64)]
+    assert script.client.datasets.create(b"a\n1\n", name="t").name == made.name
+
+
+def test_pages_are_fetched_as_they_are_needed(script):
+    first = jobs_pb2.ListJobsResponse(jobs=[JOB, JOB], next_page_token="more")
+    script.scripts["ListJobs"] = [first, jobs_pb2.ListJobsResponse(jobs=[JOB])]
+    jobs = script.client.jobs.list(["QUEUED"])
+    next(jobs)
+    assert len(script.requests["ListJobs"]) == 1
+    assert len(list(jobs)) == 2
+    assert [request.page_token for request in script.requests["ListJobs"]] == ["", "more"]
+    assert list(script.requests["ListJobs"][0].states) == [State.QUEUED]
+
+
+def test_states_and_kinds_of_a_newer_server_do_not_break(script):
+    script.scripts["GetJob"] = [jobs_pb2.Job(name="jobs/x", state=77)]
+    job = script.client.jobs.get("x")
+    assert job.state == "STATE_77"
+    assert "STATE_77" in repr(job)
+    script.scripts["WatchJob"] = [[jobs_pb2.JobEvent(seq=1), event(2, State.CANCELLED)]]
+    assert [e.kind for e in script.client.jobs.watch("x")] == ["unknown", "state"]
+
+
+FORK = """
+import os, sys, traind
+client = traind.Client(sys.argv[1])
+client.jobs.get("j")
+pids = [os.fork() or os._exit(0 if client.jobs.get("j").epoch == 3 else 1) for _ in range(3)]
+codes = [os.waitpid(pid, 0)[1] for pid in pids]
+print(codes, client.jobs.get("j").epoch)
+"""
+
+
+def test_a_forked_child_has_a_channel_of_its_own(script):
+    script.scripts["GetJob"] = [jobs_pb2.Job(epoch=3)]
+    url = script.client._transport().config.address.url
+    argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, url]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\n")[0] == "[0, 0, 0] 3"

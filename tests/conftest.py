@@ -1,0 +1,76 @@
+"""Fixtures of all suites: a migrated database of either kind, alone for each test."""
+
+import shutil
+import tempfile
+from urllib.parse import urlsplit
+
+import pytest
+
+from service.store.database import Database
+from service.store.tables import metadata
+from tests import servers
+
+KINDS = ("sqlite", "postgresql")
+
+
+def migrated(url):
+    database = Database(url)
+    database.migrate()
+    database.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template():
+    with servers.fresh_database("sqlite") as url:
+        yield migrated(url).removeprefix("sqlite:///")
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template():
+    try:
+        servers.postgres_url()
+    except servers.NoServer as error:
+        servers.missing(error)
+    with servers.fresh_database("postgresql") as url:
+        yield urlsplit(migrated(url)).path.removeprefix("/")
+
+
+@pytest.fixture(params=KINDS)
+def database_kind(request):
+    """`sqlite`, then `postgresql`."""
+    return request.param
+
+
+@pytest.fixture
+def database_url(database_kind, request):
+    """The URL of a migrated database without rows, alone for this test: a copy, for migrating takes longer."""
+    template = request.getfixturevalue(f"_{database_kind}_template")
+    if database_kind == "sqlite":
+        with tempfile.TemporaryDirectory(prefix="traind-test-") as folder:
+            yield f"sqlite:///{shutil.copy(template, folder)}"
+    else:
+        with servers.fresh_database("postgresql", template) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def _postgresql_shared(_postgresql_template):
+    with servers.fresh_database("postgresql", _postgresql_template) as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_kind, request):
+    """A migrated database without rows; that of `database_url` where a test asks for both.
+
+    Where no other process is given the URL, PostgreSQL's is emptied and used again, which is quicker than a copy.
+    """
+    shared = database_kind == "postgresql" and "database_url" not in request.fixturenames
+    database = Database(request.getfixturevalue("_postgresql_shared" if shared else "database_url"))
+    yield database
+    if shared:
+        with database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+    database.dispose()

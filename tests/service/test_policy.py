@@ -1,0 +1,36 @@
+"""The policy's table and what it refuses."""
+
+import pytest
+
+from service import policy
+from service.app import Caller
+from service.errors import ScopeMissing
+from service.rest.comments import read_comments
+
+EVERYBODY = Caller("1", "kim", "aaaaaaaa", policy.SCOPES)
+
+
+@pytest.mark.parametrize("method", sorted(policy.TABLE))
+def test_the_row_is_what_the_contract_says(method):
+    assert f"Needs scope `{policy.TABLE[method]}`" in read_comments()[method]
+
+
+@pytest.mark.parametrize("method", ["traind.v1.JobService.Invented", "", "grpc.health.v1.Health.Check"])
+def test_a_method_without_a_row_is_refused_to_everybody(method):
+    with pytest.raises(ScopeMissing):
+        policy.check_scope(EVERYBODY, method)
+
+
+@pytest.mark.parametrize("method", sorted(policy.TABLE))
+def test_only_the_scope_itself_opens_a_method(method):
+    policy.check_scope(EVERYBODY, method)
+    lacking = Caller("1", "kim", "aaaaaaaa", policy.SCOPES - {policy.TABLE[method]})
+    with pytest.raises(ScopeMissing) as error:
+        policy.check_scope(lacking, method)
+    assert policy.TABLE[method] in error.value.message
+
+
+def test_public_is_health_and_reflection_and_nothing_of_ours():
+    assert policy.is_public("grpc.health.v1.Health.Check")
+    assert not policy.is_public("grpc.health.v1.HealthX.Check")
+    assert not any(policy.is_public(method) for method in policy.TABLE)

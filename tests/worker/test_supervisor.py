@@ -1,0 +1,344 @@
+"""The supervisor over a real database and real processes; only the learning is a stand-in (standin_trainer.py)."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+import pytest
+
+from service import ledger
+from service.settings import Settings
+from service.store import datasets, jobs, users
+from service.store.database import Database
+from tests.waiting import gone, wait_until
+from worker.slots import Slots
+from worker.supervisor import GRACE_S, Supervisor
+from worker.zygote import Zygote
+
+ROOT = pathlib.Path(__file__).parents[2]
+STANDIN = ROOT / "tests" / "worker" / "standin_trainer.py"
+
+
+class Bench:
+    """A database with one user, and a supervisor whose trainers behave as their jobs are called."""
+
+    def __init__(self, folder):
+        read = Settings.from_env({"TRAIND_DATA_DIR": str(folder)})
+        self.settings = dataclasses.replace(read, lease_s=5.0, beat_s=0.05)
+        self.database = Database(self.settings.database_url)
+        self.database.migrate()
+        with self.database.write() as connection:
+            self.user = users.add_user(connection, "kim")
+            self.dataset = datasets.add_version(
+                connection,
+                owner_id=self.user.id,
+                slug="house",
+                display_name="",
+                sha256="0" * 64,
+                options_sha256="0" * 64,
+                size_bytes=1,
+                row_count=1,
+                columns_json="[]",
+                table_sha256="0" * 64,
+                encoding="UTF-8",
+            )
+        self.notes = folder / "notes"
+        self.notes.touch()
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TRAIND_STANDIN_NOTES": str(self.notes),
+            "TRAIND_DATABASE_URL": self.settings.database_url,
+        }
+        self.zygote = Zygote(environ, folder / "trainer.log", [sys.executable, str(STANDIN)])
+        self.places = tempfile.TemporaryFile()
+        self.stop = threading.Event()
+        self.supervisor = Supervisor(
+            self.settings,
+            self.database,
+            self.zygote,
+            Slots(self.places.fileno(), 1),
+            worker="here:1",
+            stopping=self.stop.is_set,
+        )
+
+    def add(self, *behaviours):
+        with self.database.write() as connection:
+            rows = [
+                jobs.add(
+                    connection,
+                    owner_id=self.user.id,
+                    dataset_id=self.dataset.id,
+                    dataset_name="datasets/kim.house/versions/1",
+                    kind="train",
+                    display_name=behaviour,
+                    model_slug="house",
+                    task_json="{}",
+                    resolved_json="{}",
+                    parameter_count=1,
+                    epochs=1,
+                    request_id=None,
+                    request_hash=None,
+                )
+                for behaviour in behaviours
+            ]
+        return [row.id for row in rows]
+
+    def job(self, job_id):
+        with self.database.read() as connection:
+            return jobs.find_by_id(connection, job_id)
+
+    def state(self, job_id):
+        return self.job(job_id).state
+
+    def trainers(self, behaviour):
+        lines = [line.split() for line in self.notes.read_text().splitlines() if line.startswith("began")]
+        return [(int(pid), int(parent)) for _, pid, parent, job in lines if job == behaviour]
+
+    def meanwhile(self, act):
+        """Do `act` in a thread while the supervisor drains in this one; its error fails the test."""
+        failed = []
+
+        def run():
+            try:
+                act()
+            except BaseException as error:
+                failed.append(error)
+                self.stop.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.supervisor.drain()
+        thread.join()
+        if failed:
+            raise failed[0]
+
+    def wait_for(self, behaviour, note=None):
+        wait_until(lambda: self.trainers(behaviour), f"{behaviour} runs")
+        if note:
+            wait_until(lambda: note in self.notes.read_text(), note)
+        return self.trainers(behaviour)[-1]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.zygote.close()
+    made.places.close()
+    made.database.dispose()
+
+
+def test_jobs_run_one_after_the_other_in_the_order_they_came(bench):
+    ids = bench.add(*["succeeds"] * 5)
+    assert bench.supervisor.drain() == 5
+    rows = [bench.job(job_id) for job_id in ids]
+    assert [row.state for row in rows] == ["SUCCEEDED"] * 5
+    assert [row.started_at for row in rows] == sorted(row.started_at for row in rows)
+    assert bench.supervisor.drain() == 0
+
+
+def test_a_trainer_that_ends_its_job_between_two_beats_is_not_taken_for_fenced(bench):
+    bench.supervisor._settings = dataclasses.replace(bench.settings, beat_s=0.0001)
+    ids = bench.add(*["succeeds"] * 60)
+    bench.supervisor.drain()
+    assert {bench.state(job_id) for job_id in ids} == {"SUCCEEDED"}
+
+
+def test_a_full_house_claims_nothing(bench):
+    [job_id] = bench.add("succeeds")
+    holder, other = bench.supervisor._slots, os.fork()
+    if other == 0:
+        with holder.one():
+            time.sleep(600)
+    wait_until(lambda: not holder.free(), "the place is taken")
+    assert bench.supervisor.drain() == 0
+    assert bench.state(job_id) == "QUEUED"
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    assert bench.supervisor.drain() == 1
+
+
+@pytest.mark.parametrize(("verb", "state"), [(ledger.cancel, "CANCELLED"), (ledger.pause, "PAUSED")])
+def test_a_cancel_and_a_pause_stop_the_trainer_soon(bench, verb, state):
+    [job_id] = bench.add("obedient")
+    took = []
+
+    def act():
+        bench.wait_for("obedient")
+        began = time.monotonic()
+        verb(bench.database, bench.user.id, job_id)
+        wait_until(lambda: bench.state(job_id) == state, state)
+        took.append(time.monotonic() - began)
+
+    bench.meanwhile(act)
+    assert took[0] < 0.5
+    assert bench.job(job_id).losses == 0
+
+
+def test_a_deaf_trainer_is_killed_after_its_grace(bench):
+    [job_id] = bench.add("deaf")
+    took = []
+
+    def act():
+        pid, _ = bench.wait_for("deaf", note="deaf\n")
+        began = time.monotonic()
+        ledger.cancel(bench.database, bench.user.id, job_id)
+        wait_until(lambda: bench.state(job_id) == "CANCELLED", "it is cancelled")
+        took.append(time.monotonic() - began)
+        assert gone(pid)
+
+    bench.meanwhile(act)
+    assert GRACE_S <= took[0] < 2.5
+
+
+def test_a_stopped_trainer_is_killed_too(bench):
+    [job_id] = bench.add("obedient")
+
+    def act():
+        pid, _ = bench.wait_for("obedient")
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        ledger.cancel(bench.database, bench.user.id, job_id)
+        wait_until(lambda: bench.state(job_id) == "CANCELLED", "it is cancelled")
+        assert time.monotonic() - began < 2.5
+
+    bench.meanwhile(act)
+
+
+def test_a_stopped_zygote_does_not_hold_a_cancelled_job_for_ever(bench):
+    [first, second] = bench.add("obedient", "succeeds")
+
+    def act():
+        _, zygote = bench.wait_for("obedient")
+        os.kill(zygote, signal.SIGSTOP)
+        ledger.cancel(bench.database, bench.user.id, first)
+        wait_until(lambda: bench.state(first) == "CANCELLED", "it is cancelled")
+
+    bench.meanwhile(act)
+    assert bench.state(second) == "SUCCEEDED", "the next job has a new zygote"
+
+
+def test_a_drain_hands_the_job_back_and_takes_no_other(bench):
+    [first, second] = bench.add("obedient", "succeeds")
+
+    def act():
+        bench.wait_for("obedient")
+        bench.stop.set()
+
+    bench.meanwhile(act)
+    assert [bench.state(first), bench.state(second)] == ["QUEUED", "QUEUED"]
+    assert (bench.job(first).losses, bench.job(first).not_before) == (0, 0)
+    assert bench.job(second).attempt == 0
+
+
+def test_a_killed_trainer_costs_a_loss_with_a_pause_and_three_end_the_job(bench):
+    [job_id] = bench.add("obedient")
+
+    def act():
+        for losses in (1, 2, 3):
+            wait_until(lambda n=losses: len(bench.trainers("obedient")) == n, f"it runs for the {losses}. time", 20)
+            os.kill(bench.trainers("obedient")[-1][0], signal.SIGKILL)
+            wait_until(lambda n=losses: bench.job(job_id).losses == n, f"{losses} losses are counted")
+        bench.stop.set()
+
+    def keep_draining():
+        act_thread = threading.Thread(target=act)
+        act_thread.start()
+        while not bench.stop.is_set():
+            bench.supervisor.drain()
+            time.sleep(0.02)
+        act_thread.join()
+
+    keep_draining()
+    row = bench.job(job_id)
+    assert (row.state, row.failure_reason) == ("FAILED", "WORKER_LOST")
+    assert "SIGKILL" in row.failure_message
+    assert row.attempt == 3
+
+
+def test_a_crash_is_a_loss_that_names_the_signal(bench):
+    [job_id] = bench.add("dies")
+    bench.supervisor.drain()
+    row = bench.job(job_id)
+    assert (row.state, row.losses) == ("QUEUED", 1)
+    assert row.not_before > row.created_at
+
+
+def test_a_killed_zygote_is_a_loss_and_the_next_job_runs(bench):
+    [first, second] = bench.add("deaf", "succeeds")
+
+    def act():
+        trainer, zygote = bench.wait_for("deaf", note="deaf\n")
+        os.kill(zygote, signal.SIGKILL)
+        wait_until(lambda: gone(trainer), "the trainer is gone")
+
+    bench.meanwhile(act)
+    assert (bench.state(first), bench.job(first).losses) == ("QUEUED", 1)
+    assert bench.state(second) == "SUCCEEDED"
+
+
+def take_over(bench, job_id):
+    """Another worker finds the lease expired and claims the job."""
+    with bench.database.write() as connection:
+        connection.exec_driver_sql("UPDATE job SET lease_until = 0 WHERE id = ?", (job_id,))
+    assert ledger.reconcile(bench.database).expired == 1
+    with bench.database.write() as connection:
+        connection.exec_driver_sql("UPDATE job SET not_before = 0 WHERE id = ?", (job_id,))
+    return ledger.claim(bench.database, "there:1", 60.0)
+
+
+def test_a_job_that_another_worker_took_over_is_let_go_of_at_once(bench):
+    [job_id] = bench.add("deaf")
+
+    def act():
+        trainer, _ = bench.wait_for("deaf", note="deaf\n")
+        claim = take_over(bench, job_id)
+        assert claim.attempt == 2
+        wait_until(lambda: gone(trainer), "the old trainer is gone", 1.0)
+
+    bench.meanwhile(act)
+    row = bench.job(job_id)
+    assert (row.state, row.attempt, row.worker) == ("RUNNING", 2, "there:1")
+
+
+def test_without_an_answer_of_the_database_the_trainer_is_killed_before_the_lease_ends(bench):
+    bench.supervisor._settings = dataclasses.replace(bench.settings, lease_s=2.0, beat_s=0.2)
+    [job_id] = bench.add("deaf")
+
+    def act():
+        trainer, _ = bench.wait_for("deaf", note="deaf\n")
+        with bench.database.write():  # nobody else can write, so no lease is renewed
+            wait_until(lambda: gone(trainer), "the trainer is gone", 10)
+        assert bench.state(job_id) == "RUNNING", "the sweep settles it, when it finds the lease expired"
+
+    bench.meanwhile(act)
+
+
+def test_a_trainer_that_outlives_its_job_is_killed(bench):
+    [first, second] = bench.add("lingers", "succeeds")
+    bench.supervisor.drain()
+    assert [bench.state(first), bench.state(second)] == ["SUCCEEDED", "SUCCEEDED"]
+    assert gone(bench.trainers("lingers")[0][0])
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RuntimeError])
+def test_whatever_flies_out_of_the_supervisor_takes_the_trainer_along(bench, error):
+    bench.add("deaf")
+    asked = []
+
+    def stopping():
+        asked.append(1)
+        if bench.trainers("deaf"):
+            raise error
+        return False
+
+    bench.supervisor._stopping = stopping
+    with pytest.raises(error):
+        bench.supervisor.drain()
+    assert gone(bench.trainers("deaf")[0][0])

@@ -1,0 +1,197 @@
+"""Everything needed to go on with a learning bit for bit, in one named dict, and that dict as bytes."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service.errors import DataCorrupt
+from service.modelling.networks import TraindNetwork
+from service.modelling.tensors import check_shapes, decode_tensors, encode_tensors, read_metadata
+
+FORMAT = 1
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class LearnState:
+    """What changes while a network learns."""
+
+    network: TraindNetwork
+    # None for the perceptron rule.
+    optimizer: torch.optim.Optimizer | None = None
+    # Draws the order of rows of each epoch.
+    order: torch.Generator = field(default_factory=torch.Generator)
+    # Epochs that are done, and the one whose weights the model would have now.
+    epoch: int = 0
+    best_epoch: int = 0
+    # The smallest figure so far by which the best epoch is chosen, and the weights that reached it; no weights where
+    # the last epoch is always the best.
+    best_value: float = math.inf
+    best_weights: Weights = field(default_factory=dict)
+    # The first epoch with a figure that is Inf or NaN (0 = none), and the last epoch's training loss.
+    first_bad_epoch: int = 0
+    last_loss: float = math.inf
+
+    @classmethod
+    def begin(cls, network: TraindNetwork, seed: int) -> "LearnState":
+        """The state before anything was drawn."""
+        torch.manual_seed(seed)
+        return cls(network, order=torch.Generator().manual_seed(seed))
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that the model would have now."""
+        return self.best_weights or dict(self.network.state_dict())
+
+    def keep(self, value: float, weights: Mapping[str, Tensor] | Mapping[str, np.ndarray] | None = None) -> None:
+        """Remember weights, by default those of the network, as the best; `value` is what they reached."""
+        chosen = self.network.state_dict() if weights is None else weights
+        self.best_value, self.best_epoch = value, self.epoch
+        self.best_weights = {name: torch.as_tensor(weight).detach().clone() for name, weight in chosen.items()}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a learning rests on and does not change: a checkpoint fits only a job with the same."""
+
+    dataset_sha256: str
+    # The resolved spec and the fitted preprocessing as JSON.
+    spec: str
+    preprocessing: str
+    row_count: int
+    # Row numbers, ascending; the others are trained with.
+    held_out: np.ndarray
+    # Where other values give other bits.
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = field(default_factory=torch.get_num_threads)
+    torch_version: str = field(default_factory=lambda: str(torch.__version__))
+
+
+def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
+    """All of it in one dict, by name. Tensors are not copied: encode it before the next step."""
+    mask = np.zeros(origin.row_count, np.bool_)
+    mask[origin.held_out] = True
+    return {
+        "network": dict(state.network.state_dict()),  # buffers too
+        "optimizer": state.optimizer.state_dict() if state.optimizer else {"state": {}, "param_groups": []},
+        "best_weights": state.best_weights,
+        "order": state.order.get_state(),
+        "torch_rng": torch.get_rng_state(),
+        "held_out": torch.from_numpy(np.packbits(mask)),  # a bit for each row
+        "epoch": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_value": state.best_value,
+        "first_bad_epoch": state.first_bad_epoch,
+        "last_loss": state.last_loss,
+        "row_count": origin.row_count,
+        "dataset_sha256": origin.dataset_sha256,
+        "spec": origin.spec,
+        "preprocessing": origin.preprocessing,
+        "device": origin.device,
+        "dtype": origin.dtype,
+        "threads": origin.threads,
+        "torch_version": origin.torch_version,
+    }
+
+
+_TENSORS = ("order", "torch_rng", "held_out")
+_TENSOR_GROUPS = ("network", "best_weights")
+_FLOATS = ("best_value", "last_loss")
+
+
+def encode(captured: Mapping[str, Any]) -> bytes:
+    """The dict as safetensors, with everything that is no tensor as JSON in its metadata."""
+    tensors = {name: captured[name] for name in _TENSORS}
+    for group in _TENSOR_GROUPS:
+        tensors |= {f"{group}/{name}": tensor for name, tensor in captured[group].items()}
+    slots: dict[str, dict[str, Any]] = {}
+    for index, slot in captured["optimizer"]["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value for key, value in slot.items() if isinstance(value, Tensor)}
+        slots[str(index)] = {key: value for key, value in slot.items() if not isinstance(value, Tensor)}
+    rest = {name: value for name, value in captured.items() if name not in (*_TENSORS, *_TENSOR_GROUPS, "optimizer")}
+    rest |= {name: float(captured[name]).hex() for name in _FLOATS}  # Inf and NaN are no JSON
+    rest |= {"format": FORMAT, "slots": slots, "param_groups": captured["optimizer"]["param_groups"]}
+    return encode_tensors(tensors, {"checkpoint": json.dumps(rest)})
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """The dict that `encode` was given. Raises DataCorrupt when the bytes are no checkpoint of this format."""
+    tensors = decode_tensors(data)
+    try:
+        captured: dict[str, Any] = json.loads(read_metadata(data)["checkpoint"])
+        if captured.pop("format") != FORMAT:
+            raise DataCorrupt(f"the checkpoint has another format than {FORMAT}: it is of another version of traind")
+        captured |= {name: float.fromhex(captured[name]) for name in _FLOATS}
+        captured |= {name: tensors.pop(name) for name in _TENSORS}
+        captured |= {group: {} for group in _TENSOR_GROUPS}
+        slots = {int(index): slot for index, slot in captured.pop("slots").items()}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            if group == "optimizer":
+                index, _, key = rest.partition("/")
+                slots.setdefault(int(index), {})[key] = tensor
+            else:
+                captured[group][rest] = tensor
+        captured["optimizer"] = {"state": slots, "param_groups": captured.pop("param_groups")}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataCorrupt("the checkpoint cannot be read: a part of it is missing or of another kind") from error
+    return captured
+
+
+def held_out_rows(captured: Mapping[str, Any]) -> np.ndarray:
+    """Row numbers that were held out, ascending."""
+    bits = np.unpackbits(captured["held_out"].numpy(), count=captured["row_count"])
+    return np.flatnonzero(bits).astype(np.int64)
+
+
+def restore(state: LearnState, captured: Mapping[str, Any]) -> None:
+    """Put a state, freshly built from the same spec, where the captured one was.
+
+    Raises DataCorrupt unless names, shapes and types are those of the state.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
+    dtype = next(state.network.parameters()).dtype
+    check_shapes(captured["network"], expected, dtype)
+    if captured["best_weights"]:
+        check_shapes(captured["best_weights"], expected, dtype)
+    state.network.load_state_dict(captured["network"])
+    if state.optimizer:
+        _restore_optimizer(state.optimizer, captured["optimizer"])
+    device = next(state.network.parameters()).device
+    state.best_weights = {name: weight.to(device) for name, weight in captured["best_weights"].items()}
+    state.order.set_state(captured["order"])
+    torch.set_rng_state(captured["torch_rng"])
+    state.epoch, state.best_epoch = captured["epoch"], captured["best_epoch"]
+    state.best_value, state.last_loss = captured["best_value"], captured["last_loss"]
+    state.first_bad_epoch = captured["first_bad_epoch"]
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, captured: Mapping[str, Any]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shapes = {index: parameter.shape for index, parameter in enumerate(parameters)}
+    for index, slot in captured["state"].items():
+        for value in slot.values():
+            # Every tensor of an optimizer is a number, or one for each number of its parameter.
+            if isinstance(value, Tensor) and value.dim() and value.shape != shapes.get(index):
+                raise DataCorrupt("the checkpoint does not fit its network: the optimizer's shapes differ")
+    try:
+        optimizer.load_state_dict({"state": captured["state"], "param_groups": captured["param_groups"]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataCorrupt("the checkpoint does not fit its network: the optimizer's parts differ") from error
+
+
+def different_bits(captured: Mapping[str, Any], origin: Origin) -> list[str]:
+    """Why the same steps may give other bits than before the checkpoint: `threads 1 -> 2`; empty if they will not."""
+    return [
+        f"{name.replace('_', ' ')} {captured[name]} -> {getattr(origin, name)}"
+        for name in ("device", "threads", "torch_version")
+        if captured[name] != getattr(origin, name)
+    ]

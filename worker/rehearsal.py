@@ -1,0 +1,109 @@
+"""A rehearsal: one small job from its row to its model, in a scratch folder, before a zygote forks for real ones.
+
+A first job of a process pays for what later ones find ready: modules that load when they are first used, statements
+that are compiled once, descriptors of messages. Here the zygote pays, so that no fork must: half of a small job's time.
+
+The job learns by the perceptron rule, for a zygote must not run a backward pass.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+from google.protobuf import json_format
+
+from service import ledger
+from service.data.objects import ObjectFolder
+from service.data.table import TYPE_KEY
+from service.folders import make_folders
+from service.modelling import specs
+from service.settings import Settings
+from service.store import datasets, jobs, users
+from service.store.database import Database
+from traind.v1 import specs_pb2, tables_pb2
+from worker import run
+
+ROWS = 32
+Column = tables_pb2.Column
+
+
+def rehearse(settings: Settings) -> None:
+    """Run the job; leaves no file, no connection and no thread behind."""
+    with tempfile.TemporaryDirectory(prefix="traind-rehearsal-") as folder:
+        data_dir = pathlib.Path(folder)
+        scratch = dataclasses.replace(settings, data_dir=data_dir, database_url=f"sqlite:///{data_dir / 'traind.db'}")
+        make_folders(scratch)
+        database = Database(scratch.database_url)
+        database.migrate()
+        _submit(scratch, database)
+        claim = ledger.claim(database, "rehearsal", 60.0)
+        assert claim is not None
+        ended = run.run_job(scratch, database, claim, lambda: False)
+        with database.read() as connection:
+            row = jobs.find_by_id(connection, claim.job.id)
+        database.dispose()
+        if ended != "done" or row is None or row.state != "SUCCEEDED":
+            raise RuntimeError(f"the rehearsal ended badly: {ended}, {row}")
+
+
+def _submit(settings: Settings, database: Database) -> None:
+    columns = [
+        Column(name="size", type=Column.NUMBER),
+        Column(name="place", type=Column.CATEGORY, categories=["a", "b"]),
+        Column(name="sold", type=Column.CATEGORY, categories=["no", "yes"]),
+    ]
+    spec = specs_pb2.TrainSpec(target=["sold"], network={"perceptron": {}}, learn={"perceptron_rule": {"epochs": 2}})
+    resolved = specs.resolve(spec, columns, ROWS)
+    sha256 = _write_table(settings, columns)
+    with database.write() as connection:
+        user = users.add_user(connection, "rehearsal")
+        dataset = datasets.add_version(
+            connection,
+            owner_id=user.id,
+            slug="rehearsal",
+            display_name="",
+            sha256=sha256,
+            options_sha256=sha256,
+            size_bytes=ROWS,
+            row_count=ROWS,
+            columns_json="[]",
+            table_sha256=sha256,
+            encoding="UTF-8",
+        )
+        jobs.add(
+            connection,
+            owner_id=user.id,
+            dataset_id=dataset.id,
+            dataset_name="datasets/rehearsal.rehearsal/versions/1",
+            kind="train",
+            display_name="",
+            model_slug="rehearsal",
+            task_json=json_format.MessageToJson(spec),
+            resolved_json=json_format.MessageToJson(resolved),
+            parameter_count=4,
+            epochs=2,
+            request_id=None,
+            request_hash=None,
+        )
+
+
+def _write_table(settings: Settings, columns: list[Column]) -> str:
+    halves = pa.array(np.arange(ROWS, dtype=np.int32) % 2)
+    arrays = [
+        pa.array(np.linspace(-1.0, 1.0, ROWS)),
+        pa.DictionaryArray.from_arrays(halves, pa.array(["a", "b"])),
+        pa.DictionaryArray.from_arrays(halves, pa.array(["no", "yes"])),
+    ]
+    fields = [
+        pa.field(column.name, array.type, metadata={TYPE_KEY: Column.Type.Name(column.type).encode()})
+        for column, array in zip(columns, arrays, strict=True)
+    ]
+    schema = pa.schema(fields)
+    objects = ObjectFolder(settings.objects_dir, settings.tmp_dir)
+    path = objects.new_tmp(".arrow")
+    options = pa.ipc.IpcWriteOptions(use_threads=False)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return objects.put(path)

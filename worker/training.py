@@ -1,0 +1,267 @@
+"""A training job from its table to its model: the ways to learn, each epoch published, the model saved at the end."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, assert_never
+
+from google.protobuf import json_format
+
+from service import ledger
+from service.data.preprocessing import Fitted
+from service.errors import DataCorrupt, TooManyParameters, invalid
+from service.modelling import findings, given, losses, networks, optimizers, rates, specs, tensors
+from service.modelling.networks import TraindNetwork
+from service.modelling.predictor import Predictor, encode_preprocessing
+from service.settings import Settings
+from service.store import artifacts
+from service.store.database import Database
+from service.store.records import DatasetRow
+from traind.v1 import specs_pb2
+from traind.version import __version__
+from worker import checkpoints, exact, loop, perceptron, training_data
+from worker.checkpoints import LearnState, Origin, Weights
+from worker.loop import EpochRecord, Plan, Rows
+from worker.publishing import Publisher, encode_messages
+from worker.training_data import Sample, TrainingData, open_table
+
+
+class Stopped(Exception):
+    """The job was asked to stop, and its finished epochs are published."""
+
+
+class Diverged(Exception):
+    """The loss became Inf or NaN in `epoch`."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
+class Training:
+    """A training job on its way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        claim: ledger.Claim,
+        publisher: Publisher,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.settings, self.database, self.claim = settings, database, claim
+        self.publisher, self.stop = publisher, stop
+        self.asked = json_format.Parse(claim.job.task_json, specs_pb2.TrainSpec())
+        self.spec = json_format.Parse(claim.job.resolved_json, specs_pb2.TrainSpec())
+        self.task = specs.task_of(self.spec)
+        self.dtype = networks.torch_dtype(self.spec)
+        self.device = networks.choose_device(settings.devices)
+
+    def run(self) -> None:
+        """Load, learn, save, finish."""
+        names = [*self.spec.inputs, *self.spec.target]
+        dataset, table = open_table(self.settings, self.database, self.claim, names)
+        captured = self.load_checkpoint(dataset)
+        kept = None
+        if captured is not None:
+            kept = Fitted.from_json(captured["preprocessing"]), checkpoints.held_out_rows(captured)
+        data = training_data.prepare(table, self.spec, kept)
+        origin = self.origin(data, dataset)
+        self.tell(data, origin)
+        try:
+            self.save(data, *self.learn(data, origin, captured))
+        except Diverged as error:
+            finding = rates.diverged_finding(self.spec, data.train.x, error.epoch)
+            self.publisher.fail("DIVERGED", finding.message, [finding])
+
+    def load_checkpoint(self, dataset: DatasetRow) -> dict[str, Any] | None:
+        """What an attempt before this one published last. Raises DataCorrupt when it is not of this job."""
+        if self.claim.job.checkpoint_id is None:
+            return None
+        captured = checkpoints.decode(artifacts.load(self.database, self.claim.job.checkpoint_id))
+        if captured["dataset_sha256"] != dataset.table_sha256 or captured["spec"] != self.claim.job.resolved_json:
+            raise DataCorrupt("the checkpoint is of another job: its data set or spec differ")
+        return captured
+
+    def tell(self, data: TrainingData, origin: Origin) -> None:
+        """What is known before the first step."""
+        self.publisher.log(
+            f"{len(data.train.t)} rows to learn from, {len(origin.held_out)} held out; {data.fitted.width} features; "
+            f"device {origin.device}, threads {origin.threads}"
+        )
+        for finding in specs.auto_findings(self.asked, self.spec, origin.row_count):
+            self.publisher.tell(finding)
+        if data.constant:
+            self.publisher.tell(findings.constant_columns(data.constant))
+        if crawl := rates.crawl_finding(self.spec, data.train.x):
+            self.publisher.tell(crawl)
+
+    def learn(self, data: TrainingData, origin: Origin, captured: dict[str, Any] | None) -> tuple[Weights, int]:
+        """The weights by the way that the spec names, and the epoch they are of: 0 where nothing is iterated."""
+        network = self.build(data)
+        way = self.spec.learn.WhichOneof("way")
+        match way:
+            case "gradient" | "perceptron_rule":
+                return self.iterate(self.begin(network, origin, captured), data, origin)
+            case "exact":
+                return self.solve(data), 0
+            case "given":
+                return self.take(network), 0
+            case None:
+                raise AssertionError("a resolved spec has a way to learn")
+            case _:
+                assert_never(way)
+
+    def build(self, data: TrainingData) -> TraindNetwork:
+        """The network, all weights 0. Raises TooManyParameters: how many classes there are is sure only now."""
+        outputs = networks.output_width(self.task, len(data.target.classes))
+        count = networks.count_parameters(self.spec.network, data.fitted.width, outputs)
+        if count > self.settings.max_parameters:
+            limit = f"{self.settings.max_parameters:,}"
+            raise TooManyParameters(
+                f"the network has {count:,} parameters and this server allows {limit}; make the layers narrower"
+            )
+        return networks.build_network(self.spec.network, data.fitted.width, outputs, self.dtype)
+
+    def solve(self, data: TrainingData) -> Weights:
+        """The exact solution."""
+        bias = self.spec.network.linear.bias
+        weights, rank = exact.solve(data.train.x, data.train.t, bias=bias)
+        if rank < data.fitted.width + bias:
+            self.publisher.findings.append(findings.rank_deficient(rank, data.fitted.width + bias))
+        return tensors.from_arrays(weights, self.dtype)
+
+    def take(self, network: TraindNetwork) -> Weights:
+        """The given weights. Raises InvalidField where they are not the network's: its sizes are sure only now."""
+        shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+        if wrong := list(given.given_misfits(self.spec.learn.given, shapes)):
+            raise invalid(wrong[0].field, wrong[0].description)
+        return given.given_tensors(self.spec.learn.given, self.dtype)
+
+    def origin(self, data: TrainingData, dataset: DatasetRow) -> Origin:
+        """What a checkpoint of this job rests on."""
+        return Origin(
+            dataset_sha256=dataset.table_sha256,
+            spec=self.claim.job.resolved_json,
+            preprocessing=data.fitted.to_json(),
+            row_count=dataset.row_count,
+            held_out=data.held_out_rows,
+            device=self.device,
+            dtype=str(self.dtype).removeprefix("torch."),
+        )
+
+    def begin(self, network: TraindNetwork, origin: Origin, captured: dict[str, Any] | None) -> LearnState:
+        """The state before the next epoch: that of the checkpoint, or drawn by the seed."""
+        state = LearnState.begin(network, self.spec.seed)
+        if self.spec.learn.WhichOneof("way") == "gradient":
+            networks.draw_weights(network, state.order)
+            network.to(self.device)
+            state.optimizer = optimizers.build_optimizer(self.spec.learn.gradient.optimizer, network.parameters())
+        if captured is not None:
+            checkpoints.restore(state, captured)
+            other = checkpoints.different_bits(captured, origin)
+            why = f"; bits may differ from those of an unbroken run: {', '.join(other)}" if other else ""
+            self.publisher.log(f"goes on after epoch {state.epoch}{why}")
+        return state
+
+    def iterate(self, state: LearnState, data: TrainingData, origin: Origin) -> tuple[Weights, int]:
+        """Learn epoch by epoch and publish each, until the last; raises Stopped or Diverged."""
+
+        def checkpoint() -> bytes:
+            return checkpoints.encode(checkpoints.capture(state, origin))
+
+        for record in self.epochs(state, data):
+            over = self.over(state)
+            self.publisher.epoch(record, checkpoint, state.best_epoch, last=over and not state.first_bad_epoch)
+            if not over and self.stop():
+                self.publisher.flush(checkpoint, state.best_epoch)
+                raise Stopped
+        if not self.over(state):
+            raise Stopped
+        if state.first_bad_epoch:
+            raise Diverged(state.first_bad_epoch)
+        if not all(weight.isfinite().all() for weight in state.weights.values()):
+            raise Diverged(state.epoch)
+        return state.weights, state.best_epoch
+
+    def epochs(self, state: LearnState, data: TrainingData) -> Iterator[EpochRecord]:
+        """The epochs to come."""
+
+        def stop() -> bool:
+            # An epoch that was begun can be lost, but not one that is done: while some wait for their publication,
+            # which is for less than PUBLISH_EVERY_S, the one that was begun is brought to its end.
+            return not self.publisher.pending and self.stop()
+
+        if self.spec.learn.WhichOneof("way") == "perceptron_rule":
+            epochs = self.spec.learn.perceptron_rule.epochs
+            return perceptron.learn(state, data.train, data.held_out, epochs=epochs, seed=self.spec.seed, stop=stop)
+        gradient = self.spec.learn.gradient
+        plan = Plan(
+            loss=losses.build_loss(self.spec.loss),
+            mean=losses.reduction_of(self.spec.loss) == "mean",
+            classes=self.task != "regression",
+            epochs=gradient.epochs,
+            batch_size=gradient.batch_size or len(data.train.t),  # gradient descent takes all rows
+            keep_best=gradient.keep != specs_pb2.Gradient.LAST,
+        )
+        held_out = None if data.held_out is None else self.rows(data.held_out)
+        return loop.descend(state, plan, self.rows(data.train), held_out, stop)
+
+    def rows(self, sample: Sample) -> Rows:
+        """A sample as the network takes it."""
+        return Rows.make(sample.x, sample.t, self.task, self.dtype, self.device)
+
+    def over(self, state: LearnState) -> bool:
+        """Whether there is no epoch left to do."""
+        if self.spec.learn.WhichOneof("way") == "perceptron_rule":
+            if perceptron.at_rest(state):
+                return True
+        elif loop.diverged(state):
+            return True
+        return state.epoch >= specs.epochs_of(self.spec)
+
+    def save(self, data: TrainingData, weights: Weights, best_epoch: int) -> None:
+        """The model, with its figures, in the transaction in which the job succeeds."""
+        weights = {name: weight.cpu() for name, weight in weights.items()}
+        predictor = Predictor.build(self.spec, data.fitted, data.target, weights)
+        metrics = self.measure(predictor, data)
+        iterated = self.spec.learn.WhichOneof("way") == "gradient"
+        if iterated and not math.isfinite(metrics["train_loss"]):
+            raise Diverged(best_epoch)
+        if self.spec.learn.WhichOneof("way") == "perceptron_rule" and metrics["train_accuracy"] < 1:
+            epochs = specs.epochs_of(self.spec)
+            self.publisher.findings.append(findings.not_separable(epochs, metrics["train_accuracy"]))
+        spec = specs_pb2.TrainSpec()
+        spec.CopyFrom(self.spec)
+        if spec.learn.HasField("given"):
+            spec.learn.given.ClearField("weights")
+        model = ledger.NewModel(
+            slug=self.claim.job.model_slug,
+            display_name=self.claim.job.display_name or self.claim.job.model_slug,
+            weights=tensors.encode_tensors(weights),
+            weights_sha256=tensors.weights_sha256(weights),
+            spec_json=json_format.MessageToJson(spec, indent=None),
+            inputs_json=encode_messages(predictor.inputs),
+            outputs_json=encode_messages([predictor.prediction]),
+            preprocessing_json=encode_preprocessing(data.fitted, data.target),
+            metrics=metrics,
+            findings_json=encode_messages(self.publisher.findings),
+            parameter_count=predictor.parameter_count,
+            best_epoch=best_epoch,
+            engine=__version__,
+        )
+        self.publisher.succeed(model, metrics, best_epoch)
+
+    def measure(self, predictor: Predictor, data: TrainingData) -> dict[str, float]:
+        """Figures of the model: in sample as `train_…`, of held-out rows as `val_…`."""
+        metrics: dict[str, float] = {}
+        for split, sample in (("train", data.train), ("val", data.held_out)):
+            if sample is None:
+                continue
+            figures, found = predictor.measure(predictor.forward(sample.x), sample.t, self.spec.loss)
+            # Rows less parameters are degrees of freedom only of a linear network, and only where it was fitted.
+            if split == "train" and self.spec.network.WhichOneof("kind") == "linear":
+                self.publisher.findings += found
+            else:
+                figures.pop("residual_mse", None)
+            metrics |= {f"{split}_{name}": value for name, value in figures.items()}
+        return metrics
