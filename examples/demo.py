@@ -7,6 +7,7 @@ Exits with 1 if a single number is off.
 """
 
 import contextlib
+import signal
 import sys
 import time
 
@@ -20,7 +21,12 @@ from demo_server import own_server, running_server
 def main() -> int:
     """Run every part; answers the exit code."""
     began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(
+            number, lambda number, _: sys.exit(128 + number)
+        )  # through the exits below, which stop the server
     report = Report()
+    report.say("What stands beside `deck` or `known` was worked out by hand or is the data's own.")
     with contextlib.ExitStack() as stack:
         server = running_server() or stack.enter_context(own_server(report))
         house_prices(server.client, report)

@@ -53,8 +53,9 @@ def _ask(server: Server, report: Report) -> None:
     request = urllib.request.Request(url, body.encode(), headers)
     # No web proxy: the server is on this machine, or where TRAIND_URL says.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
-        answer = json.load(response)
-    report.say(json.dumps(answer, indent=2))
+        text = response.read().decode()
+    report.say(text)
+    answer = json.loads(text)
     species = answer["predictions"][0]["strings"][0]
     direct = server.client.predict("penguins", [BIRD])[0]
     mark = report.check("REST and gRPC answer the same, and rightly", species == direct == "Adelie")

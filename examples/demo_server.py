@@ -63,7 +63,13 @@ def own_server(report: Report) -> Iterator[Server]:
     began = time.monotonic()
     log = (folder / "up.log").open("w+", encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "up"], cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "service", "up"],
+        cwd=ROOT,
+        env=env,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        # Ctrl-C is for the demo, which then stops the server in order.
+        start_new_session=True,
     )
     try:
         server = _wait_until_ready(process, folder)

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from service import accounts, policy
 from service.errors import TraindError
 from service.folders import make_folders
 from service.settings import SettingError, Settings
@@ -18,6 +17,8 @@ def main() -> None:
     """Run a command; what cannot be used is one line on stderr: exit 2 for a setting or a name, 1 for a failure."""
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It tells of each of its plugins.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         cli(prog_name="python -m service")
     except (SettingError, ValueError) as error:
@@ -74,6 +75,7 @@ def doctor() -> None:
     sys.exit(examine(click.echo))
 
 
+# Accounts load torch with them, and `up` must not: these commands import what they need.
 @cli.group()
 def user() -> None:
     """Users and their tokens."""
@@ -83,7 +85,7 @@ SCOPES = click.option(
     "--scopes",
     default="read,submit,predict",
     show_default=True,
-    help=f"What the token opens, of {','.join(sorted(policy.SCOPES))}.",
+    help="What the token opens, of read,submit,predict,admin.",
 )
 
 
@@ -92,6 +94,8 @@ SCOPES = click.option(
 @SCOPES
 def add(name: str, scopes: str) -> None:
     """Make a user and print their first token, this once."""
+    from service import accounts
+
     database = _database()
     accounts.create_user(database, name)
     click.echo(accounts.create_token(database, name, scopes.split(",")))
@@ -102,12 +106,16 @@ def add(name: str, scopes: str) -> None:
 @SCOPES
 def token(name: str, scopes: str) -> None:
     """Make another token for a user and print it, this once."""
+    from service import accounts
+
     click.echo(accounts.create_token(_database(), name, scopes.split(",")))
 
 
 @user.command(name="list")
 def list_() -> None:
     """List users, and for each the ids and scopes of their tokens."""
+    from service import accounts
+
     database = _database()
     with database.read() as connection:
         rows = users.list_users(connection)
@@ -122,6 +130,8 @@ def list_() -> None:
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
     """End a token by its 8 characters: the KIND of `trd_KIND1234_…` in `user list`."""
+    from service import accounts
+
     bare = token_id.removeprefix("trd_").partition("_")[0]
     if not accounts.revoke_token(_database(), bare):
         raise ValueError(f"there is no token {bare!r} that could be revoked; `python -m service user list` shows them")

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf import empty_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,31 +16,47 @@ from service import references, uploads
 from service.app import App, Caller
 from service.data import table as tables
 from service.data.ingest import Ingested, ingest_csv
-from service.data.objects import hash_file
+from service.data.objects import disk_full_refused, hash_file
 from service.errors import DatasetInUse, invalid
 from service.store import datasets as dataset_store
 from service.store.records import DatasetRow, UploadRow
 from traind.v1 import datasets_pb2, tables_pb2
 
+PREVIEW_ROWS = 10
+# Of the descriptions of columns in one page, so that it fits into a message; a page may have fewer rows than asked.
+PAGE_BYTES = 1 << 20
+# Older versions than these are found to be the same only after they were read again.
+COMPARED_VERSIONS = 100
+NAMED_JOBS = 5
+
+
+@dataclass(frozen=True)
+class _Content:
+    """An upload that is all there, and what tells whether it came before."""
+
+    upload: UploadRow
+    path: Path
+    sha256: str
+    options_sha256: str
+
 
 def create_dataset(app: App, caller: Caller, request: datasets_pb2.CreateDatasetRequest) -> datasets_pb2.Dataset:
-    """Read a finished upload as a table and keep both; the same bytes are the same version again."""
-    upload = uploads.find_upload(app, caller, request.source.upload, "source.upload")
-    path = uploads.path_of(app, upload.id)
-    sha256 = hash_file(path)
-    _check_whole(app, upload, sha256)
-    options = hashlib.sha256(
-        json.dumps([request.source.encoding.upper(), [[c.name, c.type] for c in request.source.schema]]).encode()
-    ).hexdigest()
-    row = _same(app, caller, request.dataset_id, sha256, options)
-    if row is None:
-        ingested = ingest_csv(
-            path, tmp=app.settings.tmp_dir, schema=request.source.schema, encoding=request.source.encoding
-        )
-        copy = app.objects.new_tmp(".csv")
-        shutil.copyfile(path, copy)
-        row = _keep(app, caller, request, upload, ingested, (sha256, options), copy)
-    uploads.drop_upload(app, caller, request.source.upload)
+    """Read a finished upload as a table and keep both; the same bytes, read in the same way, are the same version.
+
+    The upload ends with it. Where the table is refused nothing is left but the upload.
+    """
+    source = request.source
+    display_name = _display_name(source.display_name) or request.dataset_id
+    with uploads.hold_upload(app, caller, source.upload, "source.upload") as (upload, path), disk_full_refused():
+        content = _Content(upload, path, _whole_file(upload, path), _options_hash(source))
+        row = _same(app, request.dataset_id, content)
+        if row is None:
+            ingested = ingest_csv(path, tmp=app.objects.tmp, schema=source.schema, encoding=source.encoding)
+            try:
+                row = _keep(app, request, content, ingested, display_name)
+            finally:
+                ingested.table.unlink(missing_ok=True)
+        uploads.drop_upload(app, caller, source.upload)
     return _encode(row)
 
 
@@ -53,39 +73,31 @@ def list_datasets(
     before = references.decode_page_token(request.page_token)
     with app.database.read() as connection:
         rows = dataset_store.list_page(connection, caller.user_id, limit + 1, before)
-    more = references.encode_page_token(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else ""
-    return datasets_pb2.ListDatasetsResponse(datasets=[_encode(row) for row in rows[:limit]], next_page_token=more)
+    page = rows[: min(limit, _fitting(rows))]
+    more = references.encode_page_token(page[-1].created_at, page[-1].id) if len(page) < len(rows) else ""
+    return datasets_pb2.ListDatasetsResponse(datasets=[_encode(row) for row in page], next_page_token=more)
 
 
 def preview_dataset(
     app: App, caller: Caller, request: datasets_pb2.PreviewDatasetRequest
 ) -> datasets_pb2.PreviewDatasetResponse:
-    """The first rows."""
+    """The first rows; fewer than asked where they would not fit into a message."""
     row = find_dataset(app, caller, request.name, "name")
     app.objects.verify(row.table_sha256)
-    head = tables.head(app.objects.path(row.table_sha256), request.row_count or 10)
-    return datasets_pb2.PreviewDatasetResponse(columns=head)
+    columns = tables.head(app.objects.path(row.table_sha256), request.row_count or PREVIEW_ROWS)
+    return datasets_pb2.PreviewDatasetResponse(columns=columns)
 
 
 def delete_dataset(app: App, caller: Caller, request: datasets_pb2.DeleteDatasetRequest) -> empty_pb2.Empty:
     """Delete a version, or every one; refused while a job that has not ended uses it."""
-    found = find_dataset(app, caller, request.name, "name")
-    version = references.parse_reference("datasets", request.name, caller.user_name, "name").version
+    reference = references.parse_reference("datasets", request.name, caller.user_name, "name")
+    find_dataset(app, caller, request.name, "name")
     with app.objects.locked():
         with app.database.write() as connection:
-            rows = dataset_store.delete(connection, caller.user_id, found.slug, version)
-            using = dataset_store.in_use(connection, [row.id for row in rows])
-            if using:
-                named = ", ".join(f"jobs/{job}" for job in using[:5])
-                raise DatasetInUse(
-                    f"{len(using)} jobs that have not ended use it ({named}); cancel them or wait",
-                    metadata={"jobs": str(len(using))},
-                )
-        for sha256 in {sha for row in rows for sha in (row.sha256, row.table_sha256)}:
-            with app.database.read() as connection:
-                used = dataset_store.object_in_use(connection, sha256)
-            if not used:
-                app.objects.delete(sha256)
+            # The deletion comes first: from then on no job can be added that uses them, so the question is exact.
+            rows = dataset_store.delete(connection, caller.user_id, reference.slug, reference.version)
+            _refuse_use(request.name, dataset_store.in_use(connection, [row.id for row in rows]))
+        _remove_unused(app, {sha256 for row in rows for sha256 in (row.sha256, row.table_sha256)})
     return empty_pb2.Empty()
 
 
@@ -112,46 +124,128 @@ def open_table(app: App, row: DatasetRow, names: Sequence[str] | None = None) ->
     return tables.load_table(app.objects.path(row.table_sha256), names)
 
 
-def _check_whole(app: App, upload: UploadRow, sha256: str) -> None:
-    declared = upload.size_bytes if upload.size_bytes != app.settings.max_upload_bytes else 0
-    if declared and upload.received != declared:
-        raise invalid("source.upload", f"has {upload.received} of {declared} bytes; write the rest first")
+def _display_name(text: str) -> str:
+    """A name for people, in NFC."""
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
+        raise invalid("source.display_name", "holds a control character or a line end; remove it")
+    return unicodedata.normalize("NFC", text)
+
+
+def _whole_file(upload: UploadRow, path: Path) -> str:
+    """The SHA-256 of an upload that is all there. Raises InvalidField where size or hash are not as announced."""
+    size = uploads.declared_size(upload)
+    if size is not None and upload.received != size:
+        raise invalid("source.upload", f"{upload.received:,} of {size:,} bytes have arrived; write the rest first")
+    if path.stat().st_size != upload.received:
+        # Bytes that came after the last that were acknowledged.
+        os.truncate(path, upload.received)
+    sha256 = hash_file(path)
     if upload.sha256 and upload.sha256 != sha256:
-        raise invalid("source.upload", f"has SHA-256 {sha256} and {upload.sha256} was announced; upload it again")
+        raise invalid(
+            "source.upload", f"has the SHA-256 {sha256}, announced was {upload.sha256}; upload the file again"
+        )
+    return sha256
 
 
-def _same(app: App, caller: Caller, slug: str, sha256: str, options: str) -> DatasetRow | None:
+def _options_hash(source: datasets_pb2.DatasetSource) -> str:
+    """What stands for the way in which a file is read."""
+    encoding = source.encoding.upper().replace("UTF8", "UTF-8") or "UTF-8"
+    schema = sorted((column.name, int(column.type)) for column in source.schema if column.type)
+    return hashlib.sha256(json.dumps([encoding, schema]).encode()).hexdigest()
+
+
+def _same(app: App, slug: str, content: _Content) -> DatasetRow | None:
+    """The version that was made of the same bytes in the same way, so that they need not be read again."""
+    owner_id = content.upload.owner_id
     with app.database.read() as connection:
-        row = dataset_store.find(connection, caller.user_id, slug, None)
-    return row if row and row.sha256 == sha256 and row.options_sha256 == options else None
+        newest = dataset_store.find(connection, owner_id, slug, None)
+        last = newest.version if newest else 0
+        for version in range(last, max(last - COMPARED_VERSIONS, 0), -1):
+            row = dataset_store.find(connection, owner_id, slug, version)
+            if row and (row.sha256, row.options_sha256) == (content.sha256, content.options_sha256):
+                return row
+    return None
 
 
 def _keep(
     app: App,
-    caller: Caller,
     request: datasets_pb2.CreateDatasetRequest,
-    upload: UploadRow,
+    content: _Content,
     ingested: Ingested,
-    hashes: tuple[str, str],
-    copy: object,
+    display_name: str,
 ) -> DatasetRow:
-    with app.objects.locked():
-        app.objects.put(copy, hashes[0])  # type: ignore[arg-type]
-        table_sha256 = app.objects.put(ingested.table)
-        with app.database.write() as connection:
-            return dataset_store.add_version(
-                connection,
-                owner_id=caller.user_id,
-                slug=request.dataset_id,
-                display_name=request.source.display_name or request.dataset_id,
-                sha256=hashes[0],
-                options_sha256=hashes[1],
-                size_bytes=upload.received,
-                row_count=ingested.row_count,
-                columns_json=json.dumps([json_format.MessageToDict(c) for c in ingested.columns], ensure_ascii=False),
-                table_sha256=table_sha256,
-                encoding=request.source.encoding or "UTF-8",
-            )
+    """Store file, table and row; on any failure none of them."""
+    table_sha256 = hash_file(ingested.table)
+    # A copy and no link: the upload stays if anything fails, and more may be written to it then.
+    copy = app.objects.new_tmp(".csv")
+    try:
+        shutil.copyfile(content.path, copy)
+        with app.objects.locked():
+            try:
+                app.objects.put(copy, content.sha256)
+                app.objects.put(ingested.table, table_sha256)
+                return _add_row(app, request, content, ingested, display_name, table_sha256)
+            finally:
+                # Those of a row that was not added, or had come meanwhile with a table of its own.
+                _remove_unused(app, {content.sha256, table_sha256})
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _add_row(
+    app: App,
+    request: datasets_pb2.CreateDatasetRequest,
+    content: _Content,
+    ingested: Ingested,
+    display_name: str,
+    table_sha256: str,
+) -> DatasetRow:
+    columns = [json_format.MessageToDict(column) for column in ingested.columns]
+    with app.database.write() as connection:
+        return dataset_store.add_version(
+            connection,
+            owner_id=content.upload.owner_id,
+            slug=request.dataset_id,
+            display_name=display_name,
+            sha256=content.sha256,
+            options_sha256=content.options_sha256,
+            size_bytes=content.upload.received,
+            row_count=ingested.row_count,
+            columns_json=json.dumps(columns, ensure_ascii=False),
+            table_sha256=table_sha256,
+            encoding="UTF-8",
+        )
+
+
+def _remove_unused(app: App, hashes: Iterable[str]) -> None:
+    """Remove the bytes that no row uses; the folder must be locked, so that none comes meanwhile."""
+    for sha256 in hashes:
+        with app.database.read() as connection:
+            used = dataset_store.object_in_use(connection, sha256)
+        if not used:
+            app.objects.delete(sha256)
+
+
+def _refuse_use(name: str, job_ids: Sequence[str]) -> None:
+    """Raise DatasetInUse if there are jobs that have not ended."""
+    if not job_ids:
+        return
+    named = ", ".join(f"jobs/{job_id}" for job_id in job_ids[:NAMED_JOBS])
+    more = f" and {len(job_ids) - NAMED_JOBS} more" if len(job_ids) > NAMED_JOBS else ""
+    raise DatasetInUse(
+        f"{name} is used by jobs that have not ended: {named}{more}; cancel them or wait for their end",
+        metadata={"jobs": str(len(job_ids)), "job": f"jobs/{job_ids[0]}"},
+    )
+
+
+def _fitting(rows: Sequence[DatasetRow]) -> int:
+    """How many rows fit into a page: at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(row.columns_json.encode())
+        if count and size > PAGE_BYTES:
+            return count
+    return len(rows)
 
 
 def _encode(row: DatasetRow) -> datasets_pb2.Dataset:

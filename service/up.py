@@ -9,23 +9,23 @@ import getpass
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from service import accounts
 from service.address import Address, address_path, read_address
 from service.broker import EmbeddedBroker, find_embedded
 from service.folders import make_folders
 from service.keeper import Alarm, Kept, how_it_ended
-from service.policy import SCOPES
 from service.profile import profile_path, write_profile, write_secret
 from service.settings import SettingError, Settings
 from service.store import users
 from service.store.database import Database
 
-READY_S = 60.0
+ALL_SCOPES = "read,submit,predict,admin"
+READY_S = 120.0
 BROKER_READY_S = 5.0
 TEND_S = 0.25
 # The worker is asked to stop when the server is gone, or so much later.
@@ -61,7 +61,7 @@ class Up:
         with _only_one(self._settings):
             database = Database(self._settings.database_url)
             database.migrate()
-            token = _first_token(database)
+            token = _first_token(database, self._env)
             database.dispose()
             if token is not None:
                 write_secret(self._settings.run_dir / "token", token[1] + "\n")
@@ -186,7 +186,7 @@ class _only_one:  # noqa: N801  # read as a statement: `with _only_one(settings)
         self._file.close()
 
 
-def _first_token(database: Database) -> tuple[str, str] | None:
+def _first_token(database: Database, env: Mapping[str, str]) -> tuple[str, str] | None:
     """On the first start: a user named like the person at the keyboard, with every scope; their name and token."""
     with database.read() as connection:
         if users.list_users(connection):
@@ -195,8 +195,12 @@ def _first_token(database: Database) -> tuple[str, str] | None:
         name = user_slug(getpass.getuser())
     except (KeyError, OSError):  # a container's user may have no name
         name = user_slug("")
-    accounts.create_user(database, name)
-    return name, accounts.create_token(database, name, SCOPES)
+    # In a process of its own: what looks after accounts loads torch with it, which this one never does.
+    argv = [sys.executable, "-m", "service", "user", "add", name, "--scopes", ALL_SCOPES]
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise StartFailed(f"the first user {name} could not be made", done.returncode)
+    return name, done.stdout.strip()
 
 
 def user_slug(login: str) -> str:

@@ -57,7 +57,9 @@ def database_url(database_kind, request):
 @pytest.fixture(scope="session")
 def _postgresql_shared(_postgresql_template):
     with servers.fresh_database("postgresql", _postgresql_template) as url:
-        yield url
+        database = Database(url)
+        yield database
+        database.dispose()
 
 
 @pytest.fixture
@@ -66,11 +68,18 @@ def database(database_kind, request):
 
     Where no other process is given the URL, PostgreSQL's is emptied and used again, which is quicker than a copy.
     """
-    shared = database_kind == "postgresql" and "database_url" not in request.fixturenames
-    database = Database(request.getfixturevalue("_postgresql_shared" if shared else "database_url"))
-    yield database
-    if shared:
-        with database.write() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
-    database.dispose()
+    if database_kind == "postgresql" and "database_url" not in request.fixturenames:
+        database = request.getfixturevalue("_postgresql_shared")
+        yield database
+        empty(database)
+    else:
+        database = Database(request.getfixturevalue("database_url"))
+        yield database
+        database.dispose()
+
+
+def empty(database):
+    """Delete every row."""
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.exec_driver_sql(f"DELETE FROM {table.name}")

@@ -14,6 +14,8 @@ def main() -> None:
     """Read the settings and run the part that is asked for; exit 2 on a setting that cannot be used."""
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It tells of each of its plugins.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         cli(prog_name="python -m worker")
     except SettingError as error:

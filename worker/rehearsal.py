@@ -15,8 +15,8 @@ import pyarrow as pa
 from google.protobuf import json_format
 
 from service import ledger
+from service.data.layout import TYPE_KEY
 from service.data.objects import ObjectFolder
-from service.data.table import TYPE_KEY
 from service.folders import make_folders
 from service.modelling import specs
 from service.settings import Settings
@@ -54,7 +54,9 @@ def _submit(settings: Settings, database: Database) -> None:
         Column(name="place", type=Column.CATEGORY, categories=["a", "b"]),
         Column(name="sold", type=Column.CATEGORY, categories=["no", "yes"]),
     ]
-    spec = specs_pb2.TrainSpec(target=["sold"], network={"perceptron": {}}, learn={"perceptron_rule": {"epochs": 2}})
+    spec = specs_pb2.TrainSpec(target=["sold"])
+    spec.network.perceptron.SetInParent()
+    spec.learn.perceptron_rule.epochs = 2
     resolved = specs.resolve(spec, columns, ROWS)
     sha256 = _write_table(settings, columns)
     with database.write() as connection:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def add_tasks(app: "Celery", drain: Callable[[], object]) -> None:
     """Register what tickets start."""
 
-    @app.task(name=tickets.WAKE, ignore_result=True)
+    @app.task(name=tickets.WAKE, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
     def wake() -> None:
         """Run jobs until none is left. The ticket says nothing: a lost or doubled one changes nothing."""
         drain()

@@ -14,19 +14,25 @@ NOT_FINITE = "✕"
 
 
 def sparkline(values: Sequence[float], width: int = 8) -> str:
-    """A curve of at most `width` characters; a stretch that holds Inf or NaN is shown as ✕."""
+    """A curve of at most `width` characters; a stretch that holds Inf or NaN is shown as ✕.
+
+    Where positive values span more than two decades their heights are logarithmic, else a loss that falls fast at first
+    would be one step and a line.
+    """
     count = min(width, len(values))
     stretches = [values[len(values) * i // count : len(values) * (i + 1) // count] for i in range(count)]
     ends = [stretch[-1] if all(map(math.isfinite, stretch)) else math.nan for stretch in stretches]
     finite = [value for value in ends if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) > 100:
+        ends = [math.log10(value) if math.isfinite(value) else math.nan for value in ends]
+        finite = [math.log10(value) for value in finite]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    # Halves keep the difference finite where the values are near the largest double.
-    span = high / 2 - low / 2
-    return "".join(_bar(value, low, span) if math.isfinite(value) else NOT_FINITE for value in ends)
+    return "".join(_bar(value, low, high) if math.isfinite(value) else NOT_FINITE for value in ends)
 
 
-def _bar(value: float, low: float, span: float) -> str:
-    share = (value / 2 - low / 2) / span if span > 0 else 0.0
+def _bar(value: float, low: float, high: float) -> str:
+    # Halves keep the differences finite where values are near the largest double.
+    share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.0
     return BARS[min(len(BARS) - 1, int(share * len(BARS)))]
 
 

@@ -53,7 +53,7 @@ class Progress:
         self._stride = 1
         # Where the pace is measured from: the last time that a worker began.
         self._start: tuple[int, dt.datetime] | None = None
-        self._waits_again = False
+        self._noted: set[str] = set()
 
     def show(self, event: Event) -> None:
         """Take an event in; shows what should be shown."""
@@ -63,6 +63,7 @@ class Progress:
                 self._keep(event)
                 self._draw_epoch(event)
             case "finding" if event.finding:
+                self._noted.add(event.finding.message)
                 self.say(f"note  {event.finding.message or event.finding.code}")
             case "log":
                 self.say(f"log   {event.message}")
@@ -111,14 +112,17 @@ class Progress:
             case "FAILED":
                 failure = job.failure
                 self.say(f"FAILED ({failure.reason if failure else ''}) after {took}, epoch {job.epoch}/{job.epochs}")
-                self.say(f"      {failure.message if failure else ''}\nnext  traind job show {short}")
+                if failure and failure.message not in self._noted:
+                    self.say(f"      {failure.message}")
+                self.say(f"next  traind job show {short}")
             case _:
                 self.say(f"{job.state} after {took}, epoch {job.epoch}/{job.epochs}")
                 self.say(f"next  traind job history {short}")
 
     def _figures(self, metrics: dict[str, float]) -> str:
-        shown = [f"{name} {figure(value)}" for name, value in metrics.items()]
-        return "".join(f" · {text}" for text in shown[:6])
+        """Those of held-out rows where there are any, else those in sample."""
+        held_out = {name: value for name, value in metrics.items() if name.startswith("val_")}
+        return "".join(f" · {name} {figure(value)}" for name, value in _loss_first(held_out or metrics))
 
     def _keep(self, event: Event) -> None:
         """Remember the loss for the curve; of long jobs every second, fourth, ... one."""
@@ -149,7 +153,7 @@ class Progress:
 
     def _line(self, event: Event) -> str:
         parts = [f"epoch {event.epoch}/{self._epochs}"]
-        for name, value in event.metrics.items():
+        for name, value in _loss_first(event.metrics):
             curve = f"{sparkline(self._losses)} " if name == "train_loss" and self._live else ""
             parts.append(f"{'loss' if name == 'train_loss' else name} {curve}{figure(value)}")
         pace = self._pace(event)
@@ -175,6 +179,11 @@ class Progress:
         if self._drawn:
             self._stream.write("\r\x1b[K")
             self._drawn = False
+
+
+def _loss_first(metrics: dict[str, float]) -> list[tuple[str, float]]:
+    order = {"train_loss": 0, "val_loss": 1}
+    return sorted(metrics.items(), key=lambda item: order.get(item[0], 2))
 
 
 def short_name(name: str) -> str:

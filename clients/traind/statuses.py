@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -68,6 +69,11 @@ _FIXES = {
     "INTERNAL_ERROR": "tell whoever runs the server; the error id is in its log",
 }
 
+# A description that speaks of its field without naming it.
+_BEGINS = frozenset({"is", "has", "must", "holds", "names"})
+_LISTED = re.compile(r"list yours with GET /v1/(datasets|jobs|models)\b")
+_COMMANDS = {"datasets": "data", "jobs": "job", "models": "models"}
+
 
 def decode_status(code: str, message: str, details: bytes | None) -> TraindError:
     """The error of a refused call.
@@ -112,10 +118,13 @@ def _detail(status: status_pb2.Status, kind: type[_M]) -> _M | None:
 
 
 def _what_and_fix(message: str, violations: list[Violation]) -> tuple[str, str]:
-    """One violation reads `what; cure`: its two halves become the first line and the fix."""
+    """One violation reads `is 0; must be 1 or more`: its halves become the first line and the fix."""
     if len(violations) > 1:
         return f"{len(violations)} fields are wrong", ""
     if violations:
         message = violations[0].description or message
     what, _, cure = message.partition("; ")
-    return what, cure
+    if violations and what.partition(" ")[0] in _BEGINS:
+        what = f"{violations[0].field.rpartition('.')[2]} {what}"
+    listed = _LISTED.search(cure)
+    return what, f"list yours with: traind {_COMMANDS[listed[1]]} list" if listed else cure

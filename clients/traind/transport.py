@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from traind.config import Config
     from traind.methods import Method, Req, Res
 
+# What happened to a connection that stood.
+BROKE = ("the server ended it", "it was cut")
 DETAILS = "grpc-status-details-bin"
 LARGEST_ANSWER = 256 << 20  # the history of a million epochs is 40 MiB
 
@@ -141,8 +143,8 @@ class Transport:
         url = self.config.address.url
         if code in {"UNAVAILABLE", "CANCELLED"} or "http2 header with status" in (error.details() or ""):
             cause, fix = _cause(error.details() or "")
-            message = f"no server at {url} (from {self.config.address_from}): {cause}"
-            return ConnectionFailed(message, fix=fix, code=code)
+            lost = f"the connection to {url} broke" if cause in BROKE else f"no server at {url}"
+            return ConnectionFailed(f"{lost} (from {self.config.address_from}): {cause}", fix=fix, code=code)
         if code == "DEADLINE_EXCEEDED":
             fix = "the server may be busy; give more time with Client(timeout=...)"
             return TimedOut(f"no answer from {url} within {timeout or 0:g} s", fix=fix, code=code)
@@ -163,7 +165,9 @@ def _cause(details: str) -> tuple[str, str]:
         return "no answer to the attempt to connect", "check host and port, and the firewall between"
     if "ssl" in text or "tls" in text or "certificate" in text or "handshak" in text:
         return f"no TLS connection: {details}", "grpc:// is for servers without TLS, grpcs:// for those with it"
-    return details or "the connection broke", start
+    if "failed to connect" in text:
+        return details, start
+    return BROKE[0] if "reset" in text or "closed" in text or "goaway" in text else BROKE[1], start
 
 
 def _told(error: TraindError, attempts: int, spent: float) -> TraindError:

@@ -6,7 +6,6 @@ database and no token, and is believed names, types and counts only.
 """
 
 import ctypes
-import errno
 import json
 import os
 import resource
@@ -14,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from service.errors import DiskFull, InvalidField, TooLarge, TraindError, Violation, shown
+from service.data.objects import disk_full_refused
+from service.errors import InvalidField, TooLarge, TraindError, Violation, shown
 from service.tether import die_with_parent
 
 KEPT_CATEGORIES = 1000
@@ -23,7 +23,6 @@ KEPT_CATEGORY_BYTES = 1 << 20
 
 _PR_SET_NO_NEW_PRIVS = 38
 _OPEN_FILES = 64
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -33,15 +32,12 @@ def main() -> None:
     _limit(memory, cpu_s, file_bytes)
     request = json.load(sys.stdin)
     try:
-        answer = _read(request)
+        with disk_full_refused():
+            answer = _read(request)
     except TraindError as error:
         answer = _refusal(error)
     except MemoryError:
         answer = _refusal(_too_large(memory))
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        answer = _refusal(_disk_full())
     with os.fdopen(answer_to, "w", encoding="utf-8") as pipe:
         json.dump(answer, pipe)
 
@@ -57,28 +53,19 @@ def _limit(memory: int, cpu_s: int, file_bytes: int) -> None:
 
 
 def _read(request: dict[str, Any]) -> dict[str, Any]:
-    """Scan, detect, write. The parsers are imported where they are first needed: a bad file is refused sooner."""
+    """Scan, detect, write."""
     from service.data.scan import scan
 
     source = Path(request["source"])
     scanned = scan(source)
     asked = _asked(request["schema"], scanned.names)
 
-    import duckdb
+    # Imported only now: a bad file is refused sooner.
+    from service.data.arrow_file import write_table
+    from service.data.detect import detect
 
-    from service.data.arrow_file import write
-    from service.data.detect import RawTable, detect
-
-    try:
-        table = RawTable(source, scanned, Path(request["spill"]))
-        columns = detect(table, asked)
-        write(table, columns, Path(request["table"]))
-    except duckdb.OutOfMemoryException:
-        raise MemoryError from None
-    except duckdb.IOException as error:
-        if not any(os.strerror(number) in str(error) for number in _DISK_FULL):
-            raise
-        raise _disk_full() from None
+    columns = detect(source, scanned, asked)
+    write_table(source, scanned, columns, Path(request["table"]))
     kept = _kept([column.categories for column in columns])
     described = [
         {"name": column.name, "type": column.type, "missing": column.missing, "categories": categories}
@@ -98,10 +85,6 @@ def _too_large(memory: int) -> TooLarge:
         f"the table needs more than {memory >> 20:,} MiB of memory to read: upload fewer rows or columns",
         metadata={"limit": str(memory)},
     )
-
-
-def _disk_full() -> DiskFull:
-    return DiskFull("the server's disk is full; nothing was stored")
 
 
 def _asked(schema: list[list[str]], names: tuple[str, ...]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Files of data sets, named by the SHA-256 of their bytes: `objects/ab/<sha256>`."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.errors import DataCorrupt
+from service.errors import DataCorrupt, DiskFull
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -87,6 +89,17 @@ class ObjectFolder:
             yield
         finally:
             os.close(handle)
+
+
+@contextmanager
+def disk_full_refused() -> Iterator[None]:
+    """Raise DiskFull where the operating system says that there is no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DiskFull("the server's disk is full; nothing was stored") from error
 
 
 def hash_file(path: Path) -> str:

@@ -18,7 +18,8 @@ from service.errors import InvalidTable, TooLarge
 BLOCK_BYTES = 4 << 20
 CELLS = 50_000_000
 
-_QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
+_QUOTE, _COMMA, _NEWLINE, _RETURN, _SPACE, _TAB = b'",\n\r \t'
+_EDGES = np.isin(np.arange(256), [_QUOTE, _COMMA, _NEWLINE, _RETURN])
 Places = npt.NDArray[np.intp]
 
 
@@ -28,8 +29,12 @@ class Scanned:
 
     names: tuple[str, ...]
     row_count: int
-    # Whether empty lines stand at the end; they are no rows.
-    blank_end: bool
+    # Bytes of the longest row.
+    longest_row: int
+    # Whether a row goes over several lines, inside of quotes.
+    multiline: bool
+    # Whether spaces or tabs may stand around a value.
+    spaced: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def scan(path: Path) -> Scanned:
             rows.take(block)
     if rows.count < 1:
         raise InvalidTable("the table has 0 data rows: there is a header and nothing below it", metadata={"rows": "0"})
-    return Scanned(names, rows.count, rows.blank_line is not None)
+    return Scanned(names, rows.count, rows.longest, rows.multiline, rows.spaced)
 
 
 def line_of_row(path: Path, row: int) -> int:
@@ -82,6 +87,11 @@ class _Rows:
         self.count = -1
         # The first empty line, after which nothing else may come.
         self.blank_line: int | None = None
+        self.longest = 0
+        self.multiline = False
+        self.spaced = False
+        # Bytes of the row that goes on in the next block.
+        self._bytes = 0
         # Of a row that goes on in the next block: its commas.
         self._commas = 0
         self._inside = False
@@ -98,6 +108,12 @@ class _Rows:
             commas[0] += self._commas
             blank[0] &= not self._inside
             self._commas = 0
+        if len(ends):
+            self.longest = max(self.longest, self._bytes + int(ends[0]) + 1, int((ends - starts).max()) + 1)
+            self._bytes = 0
+        self._bytes += len(block.data) - (int(ends[-1]) + 1 if len(ends) else 0)
+        self.multiline = self.multiline or len(ends) < len(block.newlines)
+        self.spaced = self.spaced or _spaced(block.data)
         self._check_line_ends(block)
         self._check_width(block, starts, commas + 1, blank)
         self._commas += len(block.commas) - (int(before[-1]) if len(ends) else 0)
@@ -222,6 +238,13 @@ def _check_quotes(block: _Block, quotes: Places, *, inside: bool) -> None:
             f"line {line} has a quote inside a value: put the whole value in double quotes and double those within",
             metadata={"line": str(line)},
         )
+
+
+def _spaced(data: npt.NDArray[np.uint8]) -> bool:
+    """Whether a space or tab stands beside the end of a value; now and then it only seems so, inside of quotes."""
+    spaces = np.flatnonzero((data == _SPACE) | (data == _TAB))
+    # A block ends with a line feed, so the byte before its first is one too.
+    return bool(_EDGES[data[spaces - 1]].any() or _EDGES[data[spaces + 1]].any())
 
 
 def _long_line(line: int) -> TooLarge:

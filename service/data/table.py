@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from service.data.layout import TYPE_KEY
 from service.data.values import column_from_values
 from service.errors import InvalidField, Violation, invalid, shown
 from traind.v1 import tables_pb2
@@ -16,8 +17,8 @@ from traind.v1 import tables_pb2
 Column = tables_pb2.Column
 
 NUMERIC = frozenset({Column.INTEGER, Column.NUMBER})
-# Where an Arrow field says which of our types it holds: TEXT and TIMESTAMP are both strings there.
-TYPE_KEY = b"traind.type"
+# Of the first rows that are shown, so that they fit into a message.
+HEAD_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class Table:
     def column(self, name: str) -> TableColumn:
         """The column of that name. Raises InvalidField naming those there are."""
         if name not in self.columns:
-            known = ", ".join(list(self.columns)[:20])
-            raise invalid("columns", f"there is no column {shown(name)}; there are {known or 'none'}")
+            raise _no_column(name, list(self.columns))
         return self.columns[name]
 
 
@@ -57,21 +57,28 @@ def load_table(path: Path, names: Sequence[str] | None = None) -> Table:
     Numbers of a file with one batch are not copied: they lie in the mapped file and are read-only. Starts no thread,
     for it runs in forked trainers.
     """
+    return _read(path, names, None)
+
+
+def _read(path: Path, names: Sequence[str] | None, row_limit: int | None) -> Table:
     source = pa.memory_map(str(path))
-    schema = pa.ipc.open_file(source).schema
-    wanted = schema.names if names is None else list(names)
-    unknown = [name for name in wanted if name not in schema.names]
-    if unknown:
-        known = ", ".join(schema.names[:20])
-        raise invalid("columns", f"there is no column {shown(unknown[0])}; there are {known}")
-    fields = sorted({schema.names.index(name) for name in wanted})
-    options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
-    if not wanted:
-        options = pa.ipc.IpcReadOptions(use_threads=False)
-    reader = pa.ipc.open_file(source, options=options)
-    batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-    columns = {name: _column(reader.schema.field(name), [b.column(name) for b in batches]) for name in wanted}
-    return Table(columns, sum(batch.num_rows for batch in batches))
+    all_names = pa.ipc.open_file(source).schema.names
+    places = {name: place for place, name in enumerate(all_names)}
+    wanted = all_names if names is None else list(names)
+    if unknown := [name for name in wanted if name not in places]:
+        raise _no_column(unknown[0], all_names)
+    # An empty list would mean every column; the rows are counted by the first then.
+    fields = sorted({places[name] for name in wanted}) or [0]
+    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields))
+    batches, row_count = [], 0
+    for i in range(reader.num_record_batches):
+        if row_limit is None or row_count < row_limit:
+            batch = reader.get_batch(i)
+            batches.append(batch if row_limit is None else batch.slice(0, row_limit - row_count))
+            row_count += batches[-1].num_rows
+    read = {field.name: [batch.column(place) for batch in batches] for place, field in enumerate(reader.schema)}
+    fields_read = {field.name: field for field in reader.schema}
+    return Table({name: _column(fields_read[name], read[name]) for name in wanted}, row_count)
 
 
 def table_from_values(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequence[Column]) -> Table:
@@ -93,8 +100,23 @@ def table_from_values(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequen
 
 
 def head(path: Path, n: int) -> list[tables_pb2.ColumnValues]:
-    """The first `n` rows: numbers as `numbers` (NaN where missing), everything else as `strings`."""
-    return [_shown_column(column, n) for column in load_table(path).columns.values()]
+    """The first `n` rows: numbers as `numbers` (NaN where missing), everything else as `strings`.
+
+    Fewer where they would not fit into a message, at least one.
+    """
+    width = len(pa.ipc.open_file(pa.memory_map(str(path))).schema.names)
+    n = min(n, max(HEAD_BYTES // 8 // width, 1))
+    while True:
+        columns = [_shown_column(column) for column in _read(path, None, n).columns.values()]
+        size = sum(column.ByteSize() for column in columns)
+        if size <= HEAD_BYTES or n == 1:
+            return columns
+        n = max(n * HEAD_BYTES // size, 1) if n * HEAD_BYTES // size < n else n - 1
+
+
+def _no_column(name: str, known: Sequence[str]) -> InvalidField:
+    listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    return invalid("columns", f"there is no column {shown(name)}; there are {listed or 'none'}")
 
 
 def _positions(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequence[Column]) -> dict[str, int]:
@@ -182,21 +204,21 @@ def _join(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
-def _shown_column(column: TableColumn, n: int) -> tables_pb2.ColumnValues:
-    values, missing = column.values[:n], None if column.missing is None else column.missing[:n]
-    shown_missing = missing.tolist() if missing is not None and missing.any() else []
+def _shown_column(column: TableColumn) -> tables_pb2.ColumnValues:
+    missing = [] if column.missing is None else column.missing.tolist()
     if column.type in NUMERIC:
-        numbers = values.astype(np.float64)
-        if missing is not None:
-            numbers[missing] = np.nan
-        return tables_pb2.ColumnValues(name=column.name, numbers=numbers.tolist(), missing=shown_missing)
-    return tables_pb2.ColumnValues(name=column.name, strings=_strings(column, values, missing), missing=shown_missing)
+        numbers = column.values.astype(np.float64)
+        if column.missing is not None:
+            numbers[column.missing] = np.nan
+        return tables_pb2.ColumnValues(name=column.name, numbers=numbers.tolist(), missing=missing)
+    return tables_pb2.ColumnValues(name=column.name, strings=_strings(column), missing=missing)
 
 
-def _strings(column: TableColumn, values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None) -> list[str]:
+def _strings(column: TableColumn) -> list[str]:
+    values = column.values.tolist()
     if column.type == Column.CATEGORY:
-        return [column.categories[code] if code >= 0 else "" for code in values.tolist()]
+        return [column.categories[code] if code >= 0 else "" for code in values]
     if column.type == Column.BOOLEAN:
-        gone = missing.tolist() if missing is not None else [False] * len(values)
-        return ["" if absent else str(value).lower() for value, absent in zip(values.tolist(), gone, strict=True)]
-    return [str(text) for text in values.tolist()]
+        gone = [False] * len(values) if column.missing is None else column.missing.tolist()
+        return ["" if absent else str(value).lower() for value, absent in zip(values, gone, strict=True)]
+    return [str(text) for text in values]

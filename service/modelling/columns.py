@@ -7,6 +7,7 @@ from service.errors import shown
 from traind.v1 import tables_pb2
 
 Column = tables_pb2.Column
+# So many categories of a column are told at most, and fewer, down to none, where a table has very many of them.
 MOST_CATEGORIES = 1000
 
 
@@ -25,17 +26,20 @@ def column_problem(name: str, by_name: Mapping[str, Column]) -> str:
             f"column {shown(name)} has {column.missing_count} missing values, allowed are 0; "
             "leave it out, or upload the table without these rows"
         )
-    if column.type == Column.CATEGORY and len(column.categories) > MOST_CATEGORIES:
-        return f"column {shown(name)} has more than {MOST_CATEGORIES} categories; leave it out"
     return ""
 
 
 def class_count(target: Column) -> int | None:
-    """Classes of a column that always holds classes; None where it holds numbers, or may."""
+    """Classes of a column that always holds classes, as far as they are told; None where it may hold numbers."""
     match target.type:
         case Column.CATEGORY:
-            return len(target.categories)
+            return len(target.categories) or MOST_CATEGORIES
         case Column.BOOLEAN:
             return 2
         case _:
             return None
+
+
+def all_told(column: Column) -> bool:
+    """Whether a column has no more categories than those that are told."""
+    return column.type != Column.CATEGORY or 0 < len(column.categories) < MOST_CATEGORIES

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+from google.protobuf.message import Message
+
 from service.errors import InvalidField, Violation, shown
 from service.modelling import findings
-from service.modelling.columns import class_count, column_problem
+from service.modelling.columns import all_told, class_count, column_problem
 from service.modelling.given import given_misfits
 from service.modelling.networks import Task, input_width, output_width, weight_shapes
 from traind.v1 import specs_pb2, tables_pb2
@@ -40,16 +42,12 @@ def task_of(resolved: specs_pb2.TrainSpec) -> Task:
 def widths(resolved: specs_pb2.TrainSpec, columns: Sequence[Column]) -> tuple[int, int]:
     """Inputs and outputs of the network.
 
-    How many classes an INTEGER target has is known only when the rows are read; it counts as two until then.
+    How many classes an INTEGER target has is known only when the rows are read; it counts as two until then, and
+    categories count as far as they are told. The trainer counts again.
     """
     target = next(column for column in columns if column.name == resolved.target[0])
-    classes = len(target.categories) if target.type == Column.CATEGORY else 2
+    classes = class_count(target) or 2
     return input_width(columns, resolved.inputs), output_width(task_of(resolved), classes)
-
-
-def _outputs_known(resolved: specs_pb2.TrainSpec, target: Column | None) -> bool:
-    """Whether the number of outputs is sure before the rows are read."""
-    return target is not None and (task_of(resolved) != "multiclass" or target.type == Column.CATEGORY)
 
 
 def epochs_of(resolved: specs_pb2.TrainSpec) -> int:
@@ -111,7 +109,7 @@ class _Resolver:
         if not self.spec.dtype:
             exact = self.spec.learn.WhichOneof("way") == "exact"
             self.spec.dtype = specs_pb2.TrainSpec.FLOAT64 if exact else specs_pb2.TrainSpec.FLOAT32
-        if not self.violations and self.spec.learn.WhichOneof("way") == "given" and _outputs_known(self.spec, target):
+        if not self.violations and self.spec.learn.WhichOneof("way") == "given" and self.widths_known():
             expected = weight_shapes(self.spec.network, *widths(self.spec, self.columns))
             self.violations += given_misfits(self.spec.learn.given, expected)
         if self.violations:
@@ -130,17 +128,24 @@ class _Resolver:
         return self.by_name[name]
 
     def inputs(self) -> None:
-        target = self.spec.target[0]
-        if not self.spec.inputs:
+        target, named = self.spec.target[0], bool(self.spec.inputs)
+        if not named:
             unusable = {Column.TEXT, Column.TIMESTAMP}
             self.spec.inputs.extend(c.name for c in self.columns if c.name != target and c.type not in unusable)
             if not self.spec.inputs:
                 self.refuse("inputs", f"there is no column to learn from beside the target {shown(target)}")
         for index, name in enumerate(self.spec.inputs):
+            path = f"inputs[{index}]" if named else "inputs"
             if name == target:
-                self.refuse(f"inputs[{index}]", f"{shown(name)} is the target; a model must not see what it predicts")
+                self.refuse(path, f"{shown(name)} is the target; a model must not see what it predicts")
             else:
-                self.find(f"inputs[{index}]", name)
+                self.find(path, name)
+
+    def widths_known(self) -> bool:
+        """Whether `widths` is sure before the rows are read."""
+        used = [self.by_name[name] for name in (*self.spec.inputs, *self.spec.target)]
+        classes = task_of(self.spec) == "multiclass" and class_count(used[-1]) is None
+        return not classes and all(map(all_told, used))
 
     def network(self) -> None:
         kind = self.spec.network.WhichOneof("kind")
@@ -300,7 +305,7 @@ def _refusal(violations: Sequence[Violation]) -> InvalidField:
     return InvalidField(text, violations[:MOST_VIOLATIONS], {"field": first.field})
 
 
-def _default(message: object, field: str, *, value: object) -> None:
+def _default(message: Message, field: str, *, value: object) -> None:
     """Set an optional field that is absent."""
-    if not message.HasField(field):  # type: ignore[attr-defined] # any message with this field
+    if not message.HasField(field):
         setattr(message, field, value)

@@ -54,7 +54,7 @@ def unknown(descriptor: Descriptor, key: str, path: str, found: Findings) -> Non
     """Note a field that is not there, with the nearest one that is."""
     nearest = []
     if len(found.violations) < _HELPED:
-        nearest = difflib.get_close_matches(key[:64], fields_of(descriptor), n=1)
+        nearest = difflib.get_close_matches(key[:64], fields_of(descriptor), n=1, cutoff=0.7)
     known = ", ".join(field.name for field in descriptor.fields if not is_ignored(field)) or "nothing"
     cure = f"did you mean {nearest[0]}?" if nearest else f"known are {known}"
     found.add(join(path, key if re.fullmatch(r"\w{1,64}", key) else shown(key)), f"is unknown; {cure}")

@@ -98,24 +98,36 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables to this version, making folder and file where there are none.
 
-        Every process does so at its start; several at once wait for the first. Raises SettingError when the database
-        is of a newer traind.
+        Every process does so at its start; several at once wait for the first. Raises SettingError, for the one who
+        set the server up, when the database cannot be reached or is of a newer traind.
         """
         # Alembic costs 0.14 s to import, which only a start pays.
         from service.store.migrations.upgrade import upgrade
 
         with _callers_errors():
             if self.path is None:
-                with self._engine.begin() as connection:
+                with self._reached() as connection, connection.begin():
                     connection.execute(text(f"SET LOCAL lock_timeout = '{int(MIGRATION_S)}s'"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                     upgrade(connection)
                 return
             _make_folder(self.path.parent)
             with _file_lock(self.path.with_name(self.path.name + ".migrating")):
+                # SQLite gives its other files the mode of this one.
+                self.path.touch(mode=0o600)
                 engine = open_sqlite(self.path, migrating=True)
                 with engine.begin() as connection:
                     upgrade(connection)
+
+    def _reached(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except sqlalchemy.exc.OperationalError as error:
+            told = str(error.orig).strip().splitlines()
+            raise SettingError(
+                f"TRAIND_DATABASE_URL: the database cannot be reached ({told[0] if told else 'no answer'}); "
+                "start it, or correct the URL"
+            ) from error
 
     def dispose(self, *, close: bool = True) -> None:
         """Give the connections back. `close=False` in a forked child: they are the parent's, which goes on."""

@@ -20,13 +20,24 @@ from service.store.tables import metric, series
 ONLY_FOLD = 0
 
 _SERIES = Fixed(select(series.c.name, series.c.split, series.c.id).where(series.c.job_id == given("job")))
+# With the series named, a range of the key for each: else SQLite would read the job's whole history.
+_AT_STEPS = Fixed(
+    select(metric.c.series_id, metric.c.step, metric.c.value)
+    .where(
+        metric.c.job_id == given("job"),
+        metric.c.series_id.in_(select(series.c.id).where(series.c.job_id == given("job"))),
+        metric.c.step.between(given("first"), given("last")),
+    )
+    .order_by(metric.c.step)
+)
 _INSERT = BulkInsert(metric, same=("job_id",), each=("series_id", "step", "value"))
 
 
 def insert(connection: Connection, job_id: str, rows: Sequence[tuple[str, str, int, float]]) -> None:
     """Store points, each as (name, split, step, value), making series that are new.
 
-    The transaction must have updated the job's row before, so that two cannot make the same series at once.
+    The transaction must have updated the job's row before, so that two cannot make the same series at once. Values
+    come back as they were, but for -0.0, of which SQLite keeps no sign.
     """
     if not rows:
         return
@@ -56,17 +67,10 @@ def history(connection: Connection, job_id: str, max_points: int = 0) -> list[Se
 
 def at_steps(connection: Connection, job_id: str, first: int, last: int) -> dict[int, dict[str, float]]:
     """The figures by name of each step from `first` to `last` that has any: for epoch events."""
-    # By the series first: then each is a range of the key, however long the history is.
-    query = (
-        select(metric.c.step, series.c.name, metric.c.value)
-        .select_from(series)
-        .join(metric, (metric.c.job_id == series.c.job_id) & (metric.c.series_id == series.c.id))
-        .where(series.c.job_id == job_id, metric.c.step.between(first, last))
-        .order_by(metric.c.step, series.c.name)
-    )
+    names = {series_id: name for name, _, series_id in _SERIES(connection, job=job_id)}
     found: dict[int, dict[str, float]] = {}
-    for step, name, value in connection.execute(query):
-        found.setdefault(step, {})[name] = math.nan if value is None else value
+    for series_id, step, value in _AT_STEPS(connection, job=job_id, first=first, last=last):
+        found.setdefault(step, {})[names[series_id]] = math.nan if value is None else value
     return found
 
 

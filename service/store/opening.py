@@ -92,7 +92,6 @@ def open_sqlite(path: pathlib.Path, *, migrating: bool = False) -> Engine:
         # What was acknowledged survives a power cut.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-        connection.execute(f"PRAGMA cache_size = {-(8 << 10)}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:

@@ -4,6 +4,7 @@ Times are seconds since 1970 by the database's clock.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,12 +22,11 @@ def decode_figures(text: str) -> dict[str, float]:
 
 
 def _encode_figure(value: float) -> float | str:
-    value = float(value)
-    if value != value:  # noqa: PLR0124 - NaN is what differs from itself
+    if math.isnan(value):
         return "NaN"
-    if value in {float("inf"), float("-inf")}:
+    if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return value
+    return float(value)
 
 
 @dataclass(frozen=True)

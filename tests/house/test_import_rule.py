@@ -19,7 +19,7 @@ FORBIDDEN = {
     "sqlalchemy": ("service/jobs.py", "import sqlalchemy"),
     "torch": ("service/datasets.py", "import torch"),
     "no-torch-beside-celery": ("worker/supervisor.py", "import worker.run"),
-    "grpc": ("service/rest/transcoder.py", "import grpc"),
+    "grpc": ("service/rest/routes.py", "import grpc"),
     "celery": ("service/jobs.py", "import celery"),
 }
 

@@ -70,7 +70,7 @@ def show(id_: str, output: str) -> None:
             ("state", one.state),
             ("queue", waits),
             ("failure", f"{failure.reason}: {failure.message}" if failure else ""),
-            *((finding.code, finding.message) for finding in one.findings),
+            *((f.code, f.message) for f in one.findings if failure is None or f.message != failure.message),
             ("dataset", one.dataset),
             ("model", one.message.model_version),
             ("epoch", f"{one.epoch} of {one.epochs}" if one.epochs else ""),

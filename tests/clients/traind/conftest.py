@@ -1,39 +1,31 @@
-"""A traind server of the tests' own: the real processes, in a folder that is thrown away."""
+"""A traind server of the tests' own, and tables that models can know exactly."""
 
-import json
 import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 
 import pytest
 
 import traind
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-READY_S = 90
+from tests.acceptance import stack as stacks
 
 
 @dataclass
 class Server:
-    folder: pathlib.Path
+    stack: stacks.Stack
+    # Kept when the server dies and comes back: it takes the same port again.
     url: str
-    token: str
 
     @property
-    def address(self):
-        return json.loads((self.folder / "data/run/address.json").read_text())
+    def token(self):
+        return self.stack.token
 
     @property
     def env(self):
         """What a person at this machine has: address and token, and no profile of another server."""
         return os.environ | {
             "TRAIND_URL": self.url,
-            "TRAIND_TOKEN_FILE": str(self.folder / "data/run/token"),
-            "XDG_CONFIG_HOME": str(self.folder / "nowhere"),
+            "TRAIND_TOKEN_FILE": str(self.stack.data / "run" / "token"),
+            "XDG_CONFIG_HOME": str(self.stack.folder / "nowhere"),
             "COLUMNS": "100",
         }
 
@@ -42,30 +34,9 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("server")
-    env = os.environ | {
-        "TRAIND_DATA_DIR": str(folder / "data"),
-        "TRAIND_HTTP_PORT": "0",
-        "TRAIND_GRPC_PORT": "0",
-        "TRAIND_SLOTS": "2",
-        "XDG_CONFIG_HOME": str(folder / "config"),
-    }
-    log = (folder / "up.log").open("w")
-    argv = [sys.executable, "-m", "service", "up"]
-    process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        address, token = folder / "data/run/address.json", folder / "data/run/token"
-        deadline = time.monotonic() + READY_S
-        while not address.exists():
-            assert process.poll() is None, (folder / "up.log").read_text()
-            assert time.monotonic() < deadline, (folder / "up.log").read_text()
-            time.sleep(0.05)
-        yield Server(folder, json.loads(address.read_text())["grpc"], token.read_text().strip())
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        log.close()
+def server():
+    with stacks.up() as stack:
+        yield Server(stack, stack.address["grpc"])
 
 
 @pytest.fixture

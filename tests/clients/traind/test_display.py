@@ -22,6 +22,12 @@ def test_sparkline_shows_what_is_not_finite():
     assert sparkline([-1.7e308, 1.7e308]) == "▁█"
 
 
+def test_sparkline_of_many_decades_is_logarithmic():
+    assert sparkline([10.0**-i for i in range(8)]) == "█▇▆▅▄▃▂▁"
+    assert sparkline([1e-300, 1e300]) == "▁█"
+    assert sparkline([0.0, 1e-9, 1.0]) == "▁▁█"
+
+
 def test_figures():
     assert [figure(value) for value in (0.21345, 1e-9, math.inf, -math.inf, math.nan)] == [
         "0.2135",

@@ -73,6 +73,14 @@ def test_one_field_reads_what_where_fix():
     error = decode_status("INVALID_ARGUMENT", f"{path}: 0 is below 1; write 1 to 1000000", packed)
     assert str(error) == f"0 is below 1\n  at    {path}\n  fix   write 1 to 1000000"
     assert error.field == path
+    packed = details(reason="INVALID_FIELD", violations=[(path, "is 0; must be 1 or more")])
+    assert str(decode_status("INVALID_ARGUMENT", "x", packed)).splitlines()[0] == "epochs is 0"
+
+
+def test_the_way_to_a_list_is_told_in_this_clients_words():
+    packed = details(reason="RESOURCE_NOT_FOUND")
+    error = decode_status("NOT_FOUND", "there is no churn that you may see; list yours with GET /v1/models", packed)
+    assert str(error) == "there is no churn that you may see\n  fix   list yours with: traind models list"
 
 
 def test_many_fields_are_listed_and_counted():

@@ -32,7 +32,7 @@ class Case:
 
     name: str
     method: str
-    message: Callable[[Any], Message]
+    message: Message | Callable[[Any], Message]
     rest: Callable[[Any], tuple[str, str, dict[str, Any]]]
     refused: tuple[str, str, list[str]] | None = None
     as_user: str = "kim"
@@ -86,16 +86,14 @@ def adam(lr):
 
 
 CASES = [
-    Case(
-        "server info", "ServerService.GetServerInfo", lambda w: server_pb2.GetServerInfoRequest(), get("/v1/serverInfo")
-    ),
+    Case("server info", "ServerService.GetServerInfo", server_pb2.GetServerInfoRequest(), get("/v1/serverInfo")),
     # Jobs.
     Case("a job", "JobService.GetJob", lambda w: jobs_pb2.GetJobRequest(name=w["done"]), get("/v1/{done}")),
     Case("a waiting job", "JobService.GetJob", lambda w: jobs_pb2.GetJobRequest(name=w["queued"]), get("/v1/{queued}")),
     Case(
         "a missing job",
         "JobService.GetJob",
-        lambda w: jobs_pb2.GetJobRequest(name=NOWHERE),
+        jobs_pb2.GetJobRequest(name=NOWHERE),
         get(f"/v1/{NOWHERE}"),
         MISSING,
     ),
@@ -110,14 +108,14 @@ CASES = [
     Case(
         "a job by no UUID",
         "JobService.GetJob",
-        lambda w: jobs_pb2.GetJobRequest(name="jobs/..%2Fx"),
+        jobs_pb2.GetJobRequest(name="jobs/..%2Fx"),
         get("/v1/jobs/..%252Fx"),
         wrong("name"),
     ),
     Case(
         "a name that is too long",
         "JobService.GetJob",
-        lambda w: jobs_pb2.GetJobRequest(name="jobs/" + LONG),
+        jobs_pb2.GetJobRequest(name="jobs/" + LONG),
         get(f"/v1/jobs/{LONG}"),
         wrong("name"),
         says=("305", "200"),
@@ -125,29 +123,29 @@ CASES = [
     Case(
         "a control character in a name",
         "JobService.GetJob",
-        lambda w: jobs_pb2.GetJobRequest(name="jobs/a\x00b"),
+        jobs_pb2.GetJobRequest(name="jobs/a\x00b"),
         get("/v1/jobs/a%00b"),
         wrong("name"),
         says=("\\x00", "control"),
     ),
-    Case("jobs", "JobService.ListJobs", lambda w: jobs_pb2.ListJobsRequest(), get("/v1/jobs")),
-    Case("nobody's jobs", "JobService.ListJobs", lambda w: jobs_pb2.ListJobsRequest(), get("/v1/jobs"), as_user="new"),
+    Case("jobs", "JobService.ListJobs", jobs_pb2.ListJobsRequest(), get("/v1/jobs")),
+    Case("nobody's jobs", "JobService.ListJobs", jobs_pb2.ListJobsRequest(), get("/v1/jobs"), as_user="new"),
     Case(
         "jobs in states",
         "JobService.ListJobs",
-        lambda w: jobs_pb2.ListJobsRequest(states=["QUEUED", "SUCCEEDED"], page_size=1),
+        jobs_pb2.ListJobsRequest(states=["QUEUED", "SUCCEEDED"], page_size=1),
         get("/v1/jobs", states=["QUEUED", "SUCCEEDED"], pageSize=1),
     ),
     Case(
         "a page beyond the largest",
         "JobService.ListJobs",
-        lambda w: jobs_pb2.ListJobsRequest(page_size=2**31 - 1),
+        jobs_pb2.ListJobsRequest(page_size=2**31 - 1),
         get("/v1/jobs", page_size=2**31 - 1),
     ),
     Case(
         "a negative page",
         "JobService.ListJobs",
-        lambda w: jobs_pb2.ListJobsRequest(page_size=-1),
+        jobs_pb2.ListJobsRequest(page_size=-1),
         get("/v1/jobs", page_size=-1),
         wrong("page_size"),
         says=("-1", "0"),
@@ -155,7 +153,7 @@ CASES = [
     Case(
         "a forged page token",
         "JobService.ListJobs",
-        lambda w: jobs_pb2.ListJobsRequest(page_token="';DROP"),
+        jobs_pb2.ListJobsRequest(page_token="';DROP"),
         get("/v1/jobs", pageToken="';DROP"),
         wrong("page_token"),
     ),
@@ -242,14 +240,14 @@ CASES = [
     Case(
         "an empty request",
         "JobService.CreateJob",
-        lambda w: jobs_pb2.CreateJobRequest(),
+        jobs_pb2.CreateJobRequest(),
         post("/v1/jobs"),
         wrong("job", "job.dataset"),
     ),
     Case(
         "an empty job",
         "JobService.CreateJob",
-        lambda w: jobs_pb2.CreateJobRequest(job=jobs_pb2.Job()),
+        jobs_pb2.CreateJobRequest(job=jobs_pb2.Job()),
         post("/v1/jobs", {}),
         wrong("job.dataset", "job"),
         says=("job.dataset",),
@@ -257,7 +255,7 @@ CASES = [
     Case(
         "no task",
         "JobService.CreateJob",
-        lambda w: jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="penguins")),
+        jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="penguins")),
         post("/v1/jobs", {"dataset": "penguins"}),
         wrong("job"),
         says=("train, evaluate",),
@@ -265,14 +263,14 @@ CASES = [
     Case(
         "an empty spec",
         "JobService.CreateJob",
-        lambda w: jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="penguins", train=specs_pb2.TrainSpec())),
+        jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="penguins", train=specs_pb2.TrainSpec())),
         post("/v1/jobs", {"dataset": "penguins", "train": {}}),
         wrong("job.train.target", "job.train.network"),
     ),
     Case(
         "output-only fields",
         "JobService.CreateJob",
-        lambda w: jobs_pb2.CreateJobRequest(
+        jobs_pb2.CreateJobRequest(
             job=jobs_pb2.Job(
                 name="jobs/mine",
                 dataset="penguins",
@@ -408,26 +406,26 @@ CASES = [
     Case(
         "a data set",
         "DatasetService.GetDataset",
-        lambda w: datasets_pb2.GetDatasetRequest(name="datasets/penguins"),
+        datasets_pb2.GetDatasetRequest(name="datasets/penguins"),
         get("/v1/datasets/penguins"),
     ),
     Case(
         "a version of a data set",
         "DatasetService.GetDataset",
-        lambda w: datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins/versions/1"),
+        datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins/versions/1"),
         get("/v1/datasets/kim.penguins/versions/1"),
     ),
     Case(
         "a version that is not there",
         "DatasetService.GetDataset",
-        lambda w: datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins/versions/99"),
+        datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins/versions/99"),
         get("/v1/datasets/kim.penguins/versions/99"),
         MISSING,
     ),
     Case(
         "another's data set",
         "DatasetService.GetDataset",
-        lambda w: datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins"),
+        datasets_pb2.GetDatasetRequest(name="datasets/kim.penguins"),
         get("/v1/datasets/kim.penguins"),
         MISSING,
         as_user="lee",
@@ -435,49 +433,55 @@ CASES = [
     Case(
         "a data set by no name",
         "DatasetService.GetDataset",
-        lambda w: datasets_pb2.GetDatasetRequest(name="datasets/Penguins"),
+        datasets_pb2.GetDatasetRequest(name="datasets/Penguins"),
         get("/v1/datasets/Penguins"),
         wrong("name"),
     ),
     Case(
         "data sets",
         "DatasetService.ListDatasets",
-        lambda w: datasets_pb2.ListDatasetsRequest(page_size=1),
+        datasets_pb2.ListDatasetsRequest(page_size=1),
         get("/v1/datasets", pageSize=1),
+    ),
+    Case(
+        "a preview",
+        "DatasetService.PreviewDataset",
+        datasets_pb2.PreviewDatasetRequest(name="datasets/house", row_count=3),
+        get("/v1/datasets/house:preview", row_count=3),
     ),
     Case(
         "a preview of too many rows",
         "DatasetService.PreviewDataset",
-        lambda w: datasets_pb2.PreviewDatasetRequest(name="datasets/penguins", row_count=1001),
+        datasets_pb2.PreviewDatasetRequest(name="datasets/penguins", row_count=1001),
         get("/v1/datasets/penguins:preview", rowCount=1001),
         wrong("row_count"),
     ),
     Case(
         "deleting what is in use",
         "DatasetService.DeleteDataset",
-        lambda w: datasets_pb2.DeleteDatasetRequest(name="datasets/penguins"),
-        lambda w: ("DELETE", "/v1/datasets/penguins", {}),
+        datasets_pb2.DeleteDatasetRequest(name="datasets/penguins"),
+        lambda _: ("DELETE", "/v1/datasets/penguins", {}),
         ("FAILED_PRECONDITION", "DATASET_IN_USE", []),
     ),
     Case(
         "deleting another's data set",
         "DatasetService.DeleteDataset",
-        lambda w: datasets_pb2.DeleteDatasetRequest(name="datasets/kim.penguins"),
-        lambda w: ("DELETE", "/v1/datasets/kim.penguins", {}),
+        datasets_pb2.DeleteDatasetRequest(name="datasets/kim.penguins"),
+        lambda _: ("DELETE", "/v1/datasets/kim.penguins", {}),
         MISSING,
         as_user="lee",
     ),
     Case(
         "a data set of no upload",
         "DatasetService.CreateDataset",
-        lambda w: datasets_pb2.CreateDatasetRequest(dataset_id="new"),
+        datasets_pb2.CreateDatasetRequest(dataset_id="new"),
         post("/v1/datasets", dataset_id="new"),
         wrong("source", "source.upload"),
     ),
     Case(
         "a data set of a missing upload",
         "DatasetService.CreateDataset",
-        lambda w: datasets_pb2.CreateDatasetRequest(
+        datasets_pb2.CreateDatasetRequest(
             dataset_id="new", source=datasets_pb2.DatasetSource(upload=NOWHERE.replace("jobs", "uploads"))
         ),
         post("/v1/datasets", {"upload": NOWHERE.replace("jobs", "uploads")}, datasetId="new"),
@@ -486,7 +490,7 @@ CASES = [
     Case(
         "an upload with a wrong hash",
         "UploadService.CreateUpload",
-        lambda w: uploads_pb2.CreateUploadRequest(upload=uploads_pb2.Upload(sha256="abc")),
+        uploads_pb2.CreateUploadRequest(upload=uploads_pb2.Upload(sha256="abc")),
         post("/v1/uploads", {"sha256": "abc"}),
         wrong("upload.sha256"),
         says=("64",),
@@ -494,7 +498,7 @@ CASES = [
     Case(
         "an upload that is too large",
         "UploadService.CreateUpload",
-        lambda w: uploads_pb2.CreateUploadRequest(upload=uploads_pb2.Upload(size_bytes=2**62)),
+        uploads_pb2.CreateUploadRequest(upload=uploads_pb2.Upload(size_bytes=2**62)),
         post("/v1/uploads", {"sizeBytes": str(2**62)}),
         ("RESOURCE_EXHAUSTED", "TOO_LARGE", []),
     ),
@@ -513,41 +517,101 @@ CASES = [
         as_user="lee",
     ),
     # Models.
-    Case("models", "ModelService.ListModels", lambda w: models_pb2.ListModelsRequest(), get("/v1/models")),
+    Case("models", "ModelService.ListModels", models_pb2.ListModelsRequest(), get("/v1/models")),
+    Case("a model", "ModelService.GetModel", models_pb2.GetModelRequest(name="models/house"), get("/v1/models/house")),
+    Case(
+        "a version of a model",
+        "ModelService.GetModel",
+        models_pb2.GetModelRequest(name="models/kim.house/versions/1"),
+        get("/v1/models/kim.house/versions/1"),
+    ),
+    Case(
+        "another's model",
+        "ModelService.GetModel",
+        models_pb2.GetModelRequest(name="models/kim.house"),
+        get("/v1/models/kim.house"),
+        MISSING,
+        as_user="lee",
+    ),
+    Case(
+        "weights",
+        "ModelService.GetWeights",
+        models_pb2.GetWeightsRequest(name="models/house/versions/1"),
+        get("/v1/models/house/versions/1:weights"),
+    ),
+    Case(
+        "a measurement",
+        "ModelService.EvaluateModel",
+        models_pb2.EvaluateModelRequest(name="models/house", dataset="house", dof=18),
+        post("/v1/models/house:evaluate", {"dataset": "house", "dof": 18}),
+    ),
+    Case(
+        "predictions",
+        "PredictionService.Predict",
+        predictions_pb2.PredictRequest(
+            name="models/house", columns=[tables_pb2.ColumnValues(name="area", numbers=[32, 0.5])]
+        ),
+        post("/v1/models/house:predict", {"columns": [{"name": "area", "numbers": [32, 0.5]}]}),
+    ),
+    Case(
+        "predictions of a version, and no row",
+        "PredictionService.Predict",
+        predictions_pb2.PredictRequest(
+            name="models/house/versions/1", columns=[tables_pb2.ColumnValues(name="area")], return_hidden=True
+        ),
+        post("/v1/models/house/versions/1:predict", {"columns": [{"name": "area"}], "returnHidden": True}),
+    ),
+    Case(
+        "predictions of another column",
+        "PredictionService.Predict",
+        predictions_pb2.PredictRequest(
+            name="models/house", columns=[tables_pb2.ColumnValues(name="garden\t", numbers=[1])]
+        ),
+        post("/v1/models/house:predict", {"columns": [{"name": "garden\t", "numbers": [1]}]}),
+        wrong("columns[0].name"),
+    ),
+    Case(
+        "another's model for predictions",
+        "PredictionService.Predict",
+        predictions_pb2.PredictRequest(
+            name="models/kim.house", columns=[tables_pb2.ColumnValues(name="area", numbers=[1])]
+        ),
+        post("/v1/models/kim.house:predict", {"columns": [{"name": "area", "numbers": [1]}]}),
+        MISSING,
+        as_user="lee",
+    ),
     Case(
         "a missing model",
         "ModelService.GetModel",
-        lambda w: models_pb2.GetModelRequest(name="models/none"),
+        models_pb2.GetModelRequest(name="models/none"),
         get("/v1/models/none"),
         MISSING,
     ),
     Case(
         "weights of a missing model",
         "ModelService.GetWeights",
-        lambda w: models_pb2.GetWeightsRequest(name="models/none/versions/2"),
+        models_pb2.GetWeightsRequest(name="models/none/versions/2"),
         get("/v1/models/none/versions/2:weights"),
         MISSING,
     ),
     Case(
         "a measurement of nothing",
         "ModelService.EvaluateModel",
-        lambda w: models_pb2.EvaluateModelRequest(name="models/none", dof=0),
+        models_pb2.EvaluateModelRequest(name="models/none", dof=0),
         post("/v1/models/none:evaluate", {"dof": "0"}),
         wrong("dataset", "dof"),
     ),
     Case(
         "a prediction of a missing model",
         "PredictionService.Predict",
-        lambda w: predictions_pb2.PredictRequest(
-            name="models/none", columns=[tables_pb2.ColumnValues(name="area", numbers=[1])]
-        ),
+        predictions_pb2.PredictRequest(name="models/none", columns=[tables_pb2.ColumnValues(name="area", numbers=[1])]),
         post("/v1/models/none:predict", {"columns": [{"name": "area", "numbers": [1]}]}),
         MISSING,
     ),
     Case(
         "a prediction of no columns",
         "PredictionService.Predict",
-        lambda w: predictions_pb2.PredictRequest(name="models/none"),
+        predictions_pb2.PredictRequest(name="models/none"),
         post("/v1/models/none:predict", {}),
         wrong("columns"),
     ),

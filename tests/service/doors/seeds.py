@@ -1,4 +1,4 @@
-"""Rows that stand in the store before a test calls: data sets and jobs as other parts of the server would leave them."""
+"""Rows that stand in the store before a test calls, as other parts of the server would leave them."""
 
 import json
 import secrets

@@ -7,6 +7,7 @@ import time
 
 import grpc
 import pytest
+from typing_extensions import override
 
 from service import methods
 from service.errors import TraindError
@@ -24,7 +25,8 @@ class Failing(server_pb2_grpc.ServerServiceServicer):
         self.todo = None
         self.cancelled = threading.Event()
 
-    async def GetServerInfo(self, request, context):  # noqa: N802 - the contract's name
+    @override
+    async def GetServerInfo(self, request, context):
         try:
             return await self.todo()
         except asyncio.CancelledError:
@@ -35,7 +37,8 @@ class Failing(server_pb2_grpc.ServerServiceServicer):
 class FailingStream(jobs_pb2_grpc.JobServiceServicer):
     """Breaks after one event."""
 
-    async def WatchJob(self, request, context):  # noqa: N802 - the contract's name
+    @override
+    async def WatchJob(self, request, context):
         yield jobs_pb2.JobEvent(seq=1)
         raise RuntimeError(SECRET)
 

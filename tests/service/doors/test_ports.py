@@ -34,9 +34,7 @@ def process(folder, url, **more):
     }
     started = subprocess.Popen(
         [sys.executable, "-m", "service", "api"],
-        env=env
-        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([os.getcwd(), f"{os.getcwd()}/clients"])}
-        | more,
+        env=env | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)} | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -64,13 +62,13 @@ def address(folder, started):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_cleanly_while_a_job_is_watched(tmp_path, number):
     with servers.fresh_database("sqlite") as url, process(tmp_path, url) as started:
-        port = address(tmp_path, started)["grpc_port"]
+        target = address(tmp_path, started)["grpc"].removeprefix("grpc://")
         database = Database(url)
         accounts.create_user(database, "kim")
         token = accounts.create_token(database, "kim", ["read"])
         job = seeds.add_job(database, seeds.add_dataset(database, "kim", "penguins"))
         database.dispose()
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with grpc.insecure_channel(target) as channel:
             events = jobs_pb2_grpc.JobServiceStub(channel).WatchJob(
                 jobs_pb2.WatchJobRequest(name=f"jobs/{job.id}"), metadata=[("authorization", f"Bearer {token}")]
             )

@@ -155,7 +155,7 @@ def test_few_rows_are_not_split_unless_it_is_asked_for():
         ({"inputs": ["seen"]}, "inputs[0]", '"seen" is TIMESTAMP'),
         ({"target": ["note"]}, "target[0]", '"note" is TEXT'),
         ({"inputs": ["area", "age"]}, "inputs[1]", '"age" has 4 missing values, allowed are 0; leave it out'),
-        ({"inputs": []}, "inputs[6]", '"age" has 4 missing values'),
+        ({"inputs": []}, "inputs", '"age" has 4 missing values'),
         ({"target": ["age"]}, "target[0]", '"age" has 4 missing values'),
         ({"target": ["country"]}, "target[0]", '"country" has one class only'),
         ({"target": ["city"], "loss": {"mse": {}}}, "loss", "holds 3 classes; use cross_entropy"),
@@ -311,6 +311,20 @@ def test_given_values_are_as_many_as_their_shape_holds():
 def test_given_weights_of_unknown_classes_wait_for_the_rows():
     spec = {"target": ["rooms"], "inputs": ["area"], "loss": {"crossEntropy": {}}}
     assert resolve(spec | given(weight=[[1.0]] * 5, bias=[0.0] * 5))
+
+
+def test_categories_that_are_not_all_told():
+    many = [f"c{number}" for number in range(1000)]
+    for told in ([], many):
+        columns = [Column(name="c", type=Column.CATEGORY, categories=told), *COLUMNS[:2]]
+        spec = {"inputs": ["area"], "target": ["c"], "network": LINEAR}
+        resolved = specs.resolve(spec_of(spec), columns, 5000)
+        assert resolved.loss.WhichOneof("kind") == "cross_entropy"
+        assert specs.widths(resolved, columns) == (1, 1000)
+        # Whether given weights fit is seen when the rows are read.
+        assert specs.resolve(spec_of(spec | given(weight=[[1.0]] * 1234, bias=[0.0] * 1234)), columns, 5000)
+        spec = {"inputs": ["c"], "target": ["area"], "network": LINEAR}
+        assert specs.resolve(spec_of(spec | given(weight=[[1.0] * 1234], bias=[0.0])), columns, 5000)
 
 
 @pytest.mark.parametrize(

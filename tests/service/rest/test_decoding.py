@@ -148,7 +148,7 @@ def test_unknown_fields_get_the_nearest_name():
     job = jobs_pb2.Job()
     assert read(job, {"train": {"netwrk": {}, "learn": {"gradient": {"batchsize": 3}}}, "admin": True}) == [
         ("train.netwrk", "is unknown; did you mean network?"),
-        ("train.learn.gradient.batchsize", "is unknown; did you mean batchSize?"),
+        ("train.learn.gradient.batchsize", "is unknown; did you mean batch_size?"),
         ("admin", "is unknown; known are display_name, dataset, model, train, evaluate"),
     ]
     ((path, _),) = read(job, {"a\r\nlevel=ERROR" + "x" * 200: 1})

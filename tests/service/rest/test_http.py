@@ -1,5 +1,8 @@
 """HTTP as such: statuses, headers, public paths, and bodies that are refused with a place."""
 
+import re
+import socket
+
 import pytest
 
 from service.rest.door import RestDoor
@@ -80,7 +83,7 @@ def test_bodies_that_are_refused(door, body, reason, says):
         ("pageSize=x", "page_size"),
         ("nonsense=1", "nonsense"),
         ("pageToken=%FF", "UTF-8"),
-        ("&".join(f"states=QUEUED{n}" for n in range(1001)), "1000"),
+        ("x&" * 1001, "1000"),
         ("states=QUEUED&states=queued", "states[1]"),
     ],
 )
@@ -133,8 +136,6 @@ def test_a_connection_serves_one_call_after_another_with_its_own_token(door):
 
 
 def test_pipelined_calls_are_answered_in_order(door):
-    import socket
-
     def call(path, last=False):
         end = "connection: close\r\n" if last else ""
         return f"GET {path} HTTP/1.1\r\nhost: x\r\n{end}\r\n".encode()
@@ -144,11 +145,7 @@ def test_pipelined_calls_are_answered_in_order(door):
         received = b""
         while part := connection.recv(65536):
             received += part
-    assert [line.split()[1] for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1")] == [
-        b"200",
-        b"401",
-        b"200",
-    ]
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"401", b"200"]
 
 
 def test_the_door_is_plain_asgi(door):

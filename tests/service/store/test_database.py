@@ -128,6 +128,18 @@ def test_a_server_that_does_not_answer_is_unavailable():
         pytest.fail("there is no server")
 
 
+def test_a_start_without_the_server_tells_the_administrator_why():
+    with pytest.raises(SettingError, match=r"TRAIND_DATABASE_URL.*[Cc]onnection refused"):
+        Database("postgresql://nobody:secret@127.0.0.1:1/none").migrate()
+
+
+@only("postgresql")
+def test_a_start_on_no_database_names_it(database):
+    url = servers.database_url(servers.postgres_url(), "traind_test_none")
+    with pytest.raises(SettingError, match=r'TRAIND_DATABASE_URL.*"traind_test_none" does not exist'):
+        Database(url).migrate()
+
+
 @only("postgresql")
 def test_a_lost_connection_is_unavailable_once(database):
     def lose_it_midway():
@@ -151,6 +163,58 @@ def test_connections_that_died_in_the_pool_are_not_handed_out(database):
         other.execute("SELECT pg_terminate_backend(%s)", (pid,))
     with database.write() as connection:
         users.add_user(connection, "kim")
+
+
+def test_a_killed_server_loses_nothing_that_was_committed():
+    try:
+        with servers.OwnPostgres() as server:
+            database = Database(server.url)
+            database.migrate()
+            with database.write() as connection:
+                users.add_user(connection, "kim")
+            server.kill()
+            with pytest.raises(DatabaseUnavailable), database.read() as connection:
+                names(connection)
+            server.start()
+            with database.read() as connection:
+                assert names(connection) == ["kim"]
+            database.dispose()
+    except servers.NoServer as error:
+        servers.missing(error)
+
+
+FORKS = """
+import os, sys
+from service.store import users
+from service.store.database import Database
+
+def add(database, name):
+    with database.write() as connection:
+        users.add_user(connection, name)
+
+parent = Database(sys.argv[1])
+add(parent, "before")
+pid = os.fork()
+if pid == 0:
+    parent.dispose(close=False)
+    child = Database(sys.argv[1])
+    for number in range(20):
+        add(child, f"child{number}")
+    child.dispose()
+    os._exit(0)
+for number in range(20):
+    add(parent, f"parent{number}")
+print(os.waitpid(pid, 0)[1])
+with parent.read() as connection:
+    print(len(users.list_users(connection)))
+"""
+
+
+def test_parent_and_child_of_a_fork_each_have_their_own(database_url):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKS, database_url], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["0", "41"], done.stderr
 
 
 FULL_DISK = """
@@ -222,7 +286,7 @@ def test_a_sqlite_path_may_hold_any_character(tmp_path):
     database = Database(f"sqlite:///{folder}/traind.db")
     database.migrate()
     database.dispose()
-    assert (folder / "traind.db").exists()
+    assert (folder / "traind.db").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.store import metrics
 from service.store.records import SeriesRow, decode_figures, encode_figures
-from tests.service.store.rows import make_queue
+from tests.service.store.rows import make_queue, only
 
 
 @pytest.fixture
@@ -78,6 +78,18 @@ def test_figures_of_steps_are_told_by_name(database, job):
         }
         assert metrics.at_steps(connection, job.id, 6, 9) == {}
         assert metrics.at_steps(connection, "nothing", 1, 9) == {}
+
+
+@only("sqlite")
+def test_figures_of_steps_are_read_by_the_key(database):
+    """However long the history is: SQLite would otherwise read all of it for each event that is watched."""
+    statement = metrics._AT_STEPS
+    with database.read() as connection:
+        statement(connection, job="x", first=1, last=2)
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement._by_dialect['sqlite'].sql}", ("x", "x", 1, 2)
+        ).all()
+    assert any("job_id=? AND series_id=? AND step>? AND step<?" in row[3] for row in plan), plan
 
 
 def thin(values, max_points):

@@ -1,7 +1,9 @@
 """The tables are made by migrations at every start, whoever comes first."""
 
+import fcntl
 import logging
 import re
+import threading
 
 import pytest
 import sqlalchemy
@@ -32,6 +34,20 @@ def test_processes_that_start_at_once_all_succeed(empty):
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == ["0001"]
         assert connection.exec_driver_sql("SELECT count(*) FROM job").scalar() == 0
     database.dispose()
+
+
+@only("sqlite")
+def test_a_start_waits_while_another_migrates(empty):
+    """Setting up the file's pages and journal is no transaction, so the file's own lock would be too late."""
+    database = Database(empty)
+    thread = threading.Thread(target=database.migrate)
+    with database.path.with_name("traind.db.migrating").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.2)
+        assert not database.path.exists()
+    thread.join(20)
+    assert database.path.exists()
 
 
 def test_migrations_make_what_tables_say(database):
