@@ -1,6 +1,6 @@
 """Runs every speed figure of traind, each beside its baseline in the same run; exits 1 when a stated one is missed.
 
-    python -m bench [NAME ...]      NAME is a file of this folder without .py; none = all
+python -m bench [NAME ...]      NAME is a file of this folder without .py; none = all
 """
 
 import pathlib

@@ -28,6 +28,7 @@ def validation_rules() -> bytes:
 
 
 def main() -> None:
+    """Generate everything."""
     out = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT.parent
     for folder in ("build", "clients", "service/rest"):
         (out / folder).mkdir(parents=True, exist_ok=True)

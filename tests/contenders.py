@@ -140,7 +140,7 @@ def main():
         sys.stdin.readline()
         try:
             answer = {"got": VERBS[verb](database, argument)}
-        except Exception:  # noqa: BLE001 - the test that asked shows it
+        except Exception:
             answer = {"raised": traceback.format_exc()}
         database.dispose()
         print(json.dumps(answer), flush=True)

@@ -1,7 +1,6 @@
 """The embedded broker: the bundled server, private, started by us and gone with us."""
 
 import dataclasses
-import os
 import pathlib
 import shutil
 import stat
@@ -91,6 +90,6 @@ def test_a_link_in_place_of_the_folder_is_refused(settings, tmp_path):
     folder.rmdir()
     elsewhere = pathlib.Path(tmp_path / "elsewhere")
     elsewhere.mkdir(mode=0o700)
-    os.symlink(elsewhere, folder)
+    folder.symlink_to(elsewhere)
     with pytest.raises(SettingError, match="no private folder"):
         broker.find_embedded(settings)

@@ -1,4 +1,4 @@
-"""Tickets on a real broker of our own: what is sent waits, and a broker that is gone or hangs costs seconds, no more."""
+"""Tickets on a real broker of our own: what is sent waits, and a broker that hangs costs seconds, no more."""
 
 import dataclasses
 import os

@@ -231,7 +231,7 @@ class Waiting:
     def _run(self):
         try:
             ingest_csv(self.fifo, tmp=self.tmp)
-        except Exception as error:  # noqa: BLE001 - the test looks at it
+        except Exception as error:
             self.raised = error
 
     def end(self):

@@ -156,7 +156,7 @@ class Doors:
     def _run(self):
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - the test's thread raises it
+        except BaseException as error:
             self.failure = error
         finally:
             self._ready.set()
