@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 def width_of(text: str) -> int:
     """Columns that a text takes on a terminal."""
-    return sum(_columns(character) for character in text)
+    return len(text) if text.isascii() else sum(_columns(character) for character in text)
 
 
 def cut(text: str, width: int) -> str:
@@ -87,6 +87,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], paint: Callable[
 
 def printable(text: str) -> str:
     """Text from outside that cannot move the cursor, ring or hide."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
