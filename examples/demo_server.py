@@ -79,7 +79,7 @@ def own_server(report: Report) -> Iterator[Server]:
     finally:
         ended = _stop(process)
         log.close()
-        if ended == 0 and sys.exc_info()[0] is None:
+        if ended == 0 and sys.exc_info()[0] in {None, KeyboardInterrupt, SystemExit}:
             shutil.rmtree(folder)
         else:
             report.say(f"the server's logs are kept in {folder}")

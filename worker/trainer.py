@@ -81,7 +81,7 @@ def _warm_up(ready: Ready) -> None:
     """Pay once for what each job would pay: the imports, the first optimizer, which imports as much again, the rest."""
     import torch
 
-    from worker.rehearsal import rehearse
+    from worker.rehearsal import rehearse, rehearse_statements
 
     torch.set_num_threads(1)
     weight = torch.nn.Parameter(torch.zeros(2, 2))
@@ -90,6 +90,7 @@ def _warm_up(ready: Ready) -> None:
     rehearse(ready.settings)
     with contextlib.suppress(DatabaseUnavailable):
         _find(ready.database, "")
+        rehearse_statements(ready.database)
     ready.database.dispose()
     # Objects that live for ever need not be looked at, nor copied, by the collector of each fork.
     gc.collect()

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 
 import pytest
 
@@ -146,6 +147,16 @@ def test_pipelined_calls_are_answered_in_order(door):
         while part := connection.recv(65536):
             received += part
     assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"401", b"200"]
+
+
+def test_small_answers_leave_at_once(door):
+    """Head and body are two writes: with Nagle's algorithm the second waits 40 ms for the client's delayed ACK."""
+    seconds = []
+    for _ in range(60):
+        began = time.perf_counter()
+        door.rest("GET", "/healthz")
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds[30:]) < 0.03
 
 
 def test_the_door_is_plain_asgi(door):
