@@ -1,8 +1,10 @@
 """Tables read by the real child: their types, the errors that name line, column and value, and the child's limits."""
 
+import contextlib
 import os
 import pathlib
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -287,6 +289,16 @@ def test_the_child_dies_with_its_parent(tmp_path):
         wait_until(lambda: limited(child.pid), "the child is tied and limited")
         parent.send_signal(signal.SIGKILL)
     wait_until(lambda: gone(child.pid), "the child is gone")
+
+
+def test_a_server_with_more_than_a_thousand_open_files_reads_tables(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 4096), before[1]))
+    with contextlib.ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        for _ in range(1100):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        assert read(tmp_path, b"a\n1\n")[0] == {"a": "INTEGER"}
 
 
 def test_a_child_that_takes_too_long_is_ended(tmp_path, monkeypatch):
