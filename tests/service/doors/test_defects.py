@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from service import methods
-from service.errors import TraindError
+from service.errors import InvalidField, TraindError, Violation
 from tests.service.doors.running import Refusal, refusal_of_rest, refusal_of_rpc, running
 from tests.waiting import wait_until
 from traind.v1 import jobs_pb2, jobs_pb2_grpc, server_pb2, server_pb2_grpc
@@ -97,6 +97,16 @@ def test_an_error_of_the_tree_goes_out_in_its_own_words(broken, failing):
         assert (by_rpc.metadata, by_rpc.retry) == ({"a": "b\\ud800"}, True)
         assert refusal_of_rest(response) == by_rpc
         assert response.headers["retry-after"] == "2"
+
+
+def test_long_violations_reach_a_client_with_default_limits(broken, failing):
+    violations = [Violation(f"field{n}", "한" * 400) for n in range(20)]
+    failing.todo = raising(InvalidField("이것은 " * 200, violations))
+    for _ in range(10):
+        by_rpc, response = both(broken)
+        assert (by_rpc.code, by_rpc.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert by_rpc.violations
+        assert refusal_of_rest(response) == by_rpc
 
 
 def test_a_stream_that_breaks_ends_with_an_error_id(broken):

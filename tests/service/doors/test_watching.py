@@ -198,6 +198,12 @@ def test_one_user_cannot_hold_every_watch(doors, job, monkeypatch):
             return next(stream) and (stream.cancel() or True)
 
     wait_until(again, "the place is free again")
+    # Over REST a client says nothing; it closes its connection.
+    token, free = doors.token("kim"), lambda: doors.rest("GET", f"/v1/jobs/{job.id}:watch", token, timeout=2)
+    with doors.http.stream("GET", f"/v1/jobs/{job.id}:watch", headers={"authorization": f"Bearer {token}"}) as held:
+        next(held.iter_raw())
+        assert free().status_code == 429
+    wait_until(again, "the place is free again")
 
 
 def test_a_stop_ends_every_watch_with_a_reason(tmp_path):
