@@ -56,4 +56,5 @@ def test_nobody_is_told_more_than_a_thousand_things():
 def test_a_status_fits_into_metadata_whatever_it_tells(text):
     violations = [Violation(text, text) for _ in range(500)]
     status = statuses.from_error(InvalidField(text, violations, {text: text}, retry_after_s=1))
-    assert status.ByteSize() * 4 / 3 + len(quote(status.message)) <= statuses.MOST_METADATA_BYTES + 4
+    # Clients take 8 KiB in all, and other trailers stand beside it.
+    assert status.ByteSize() * 4 / 3 + len(quote(status.message)) < 6500
