@@ -46,10 +46,11 @@ def up() -> None:
 @cli.command()
 def api() -> None:
     """Run the server alone."""
-    # The doors cost a second to import, which no other command needs.
+    settings = Settings.from_env()
+    # The doors cost seconds to import, which no other command needs.
     from service.server import run_server
 
-    sys.exit(run_server(Settings.from_env()))
+    sys.exit(run_server(settings))
 
 
 @cli.command()

@@ -1,10 +1,13 @@
 """Tickets: hints to workers that a job waits. The SQL row is the job; a ticket may be lost, doubled or late."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    import kombu
     from celery import Celery
 
 # The task that a ticket starts. It has no argument: the worker looks for itself what there is to do.
@@ -35,24 +38,42 @@ class Tickets:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._celery: Celery | None = None
+        self._line: kombu.Connection | None = None
 
     def send(self, device: str, count: int) -> None:
         """Send `count` tickets; raise BrokerUnavailable within a few seconds if the broker does not take them."""
-        with _translated():
+        with self._translated():
             for _ in range(count):
                 self._app.send_task(WAKE, queue=queue_of(device), expires=EXPIRES_S, ignore_result=True)
 
     def waiting(self, device: str) -> int:
         """How many tickets no worker has taken yet; raises BrokerUnavailable."""
-        with _translated(), self._app.connection_for_read() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0.1)
-            return int(connection.default_channel.queue_declare(queue_of(device)).message_count)
+        with self._translated():
+            if self._line is None:
+                self._line = self._app.connection_for_read()
+                self._line.ensure_connection(max_retries=1, interval_start=0.1)
+            return int(self._line.default_channel.queue_declare(queue_of(device)).message_count)
 
     def close(self) -> None:
         """Close what is open."""
+        if self._line is not None:
+            self._line.release()
         if self._celery is not None:
             self._celery.close()
-            self._celery = None
+        self._line = self._celery = None
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn every way a broker can fail into BrokerUnavailable, and connect anew next time."""
+        # Imported here, as Celery is: by whom sends tickets.
+        from kombu.exceptions import KombuError, OperationalError
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except (OperationalError, KombuError, RedisError, OSError) as error:
+            self.close()
+            raise BrokerUnavailable(f"{type(error).__name__}: {error}") from error
 
     @property
     def _app(self) -> "Celery":
@@ -82,19 +103,3 @@ def _publisher(settings: Settings) -> "Celery":
         ),
     )
     return app
-
-
-class _translated:  # noqa: N801  # read as a verb: `with _translated():`
-    """Turns every way a broker can fail into BrokerUnavailable."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None:
-            return
-        from kombu.exceptions import KombuError, OperationalError
-        from redis.exceptions import RedisError
-
-        if isinstance(error, (OperationalError, KombuError, RedisError, OSError)):
-            raise BrokerUnavailable(f"{type(error).__name__}: {error}") from error

@@ -61,13 +61,14 @@ class Up:
         with _only_one(self._settings):
             database = Database(self._settings.database_url)
             database.migrate()
-            token = _first_token(database, self._env)
-            database.dispose()
-            if token is not None:
-                write_secret(self._settings.run_dir / "token", token[1] + "\n")
             with Alarm() as alarm:
                 try:
-                    address = self._start(alarm)
+                    self._start_worker(alarm)
+                    token = _first_token(database, self._env)
+                    database.dispose()
+                    if token is not None:
+                        write_secret(self._settings.run_dir / "token", token[1] + "\n")
+                    address = self._start_api(alarm)
                     if address is not None:
                         self._greet(address, token)
                         self._keep(alarm)
@@ -75,13 +76,16 @@ class Up:
                     self._stop(alarm)
         return 0
 
-    def _start(self, alarm: Alarm) -> Address | None:
-        """Start the children; None if a signal to stop came first. Raises StartFailed."""
+    def _start_worker(self, alarm: Alarm) -> None:
+        """Start the worker, which takes longest to be warm, and what it needs."""
         address_path(self._settings).unlink(missing_ok=True)
         self._start_broker(alarm)
+        self._child("worker", sys.executable, "-m", "service", "worker")
+
+    def _start_api(self, alarm: Alarm) -> Address | None:
+        """Start the server and wait for it; None if a signal to stop came first. Raises StartFailed."""
         api = self._child("api", sys.executable, "-m", "service", "api")
         alarm.children = [api]
-        self._child("worker", sys.executable, "-m", "service", "worker")
         deadline = time.monotonic() + READY_S
         while not alarm.stopping:
             address = read_address(self._settings)
@@ -197,7 +201,10 @@ def _first_token(database: Database, env: Mapping[str, str]) -> tuple[str, str] 
         name = user_slug("")
     # In a process of its own: what looks after accounts loads torch with it, which this one never does.
     argv = [sys.executable, "-m", "service", "user", "add", name, "--scopes", ALL_SCOPES]
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    # Out of reach of the terminal's Ctrl-C, as all children are.
+    done = subprocess.run(
+        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True
+    )
     if done.returncode:
         raise StartFailed(f"the first user {name} could not be made", done.returncode)
     return name, done.stdout.strip()

@@ -6,6 +6,7 @@ jobs waiting beside free slots, and starts such processes for as long as they ar
 """
 
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -54,12 +55,22 @@ class Guardian:
             while not alarm.stopping:
                 alarm.wait(TEND_S)
                 self._tend(alarm)
-        deadline = time.monotonic() + STOP_S
-        for child in [*self._kept, *self._helpers]:
-            if not child.stop(deadline):
-                log.warning("%s had to be killed", child.name)
-        self._dispatcher.stop(timeout_s=0.5)
+            self._stop(alarm)
         return 0
+
+    def _stop(self, alarm: Alarm) -> None:
+        """Wait until every job is handed back, then end the processes: what waits in them is only for tickets."""
+        children = [*self._kept, *self._helpers]
+        for child in children:
+            child.send(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while not self._slots.close() and time.monotonic() < deadline:
+            alarm.wait(0.02)
+        if time.monotonic() >= deadline:
+            log.warning("a job could not be handed back; its lease will end")
+        for child in children:
+            child.kill()
+        self._dispatcher.stop(timeout_s=0.5)
 
     def _tend(self, alarm: Alarm) -> None:
         if alarm.stopping:

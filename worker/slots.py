@@ -18,6 +18,7 @@ class Slots:
         """`descriptor` is of a file that all processes of one worker have open."""
         self.descriptor = descriptor
         self.count = count
+        self._closed: set[int] = set()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[int | None]:
@@ -35,6 +36,11 @@ class Slots:
         for number in taken:
             self._free(number)
         return len(taken)
+
+    def close(self) -> bool:
+        """Take every place that is free and keep it, so that nobody begins a job; tell whether all are taken so."""
+        self._closed |= {number for number in range(self.count) if number not in self._closed and self._lock(number)}
+        return len(self._closed) == self.count
 
     def _take(self) -> int | None:
         for look in range(_LOOKS):

@@ -1,10 +1,11 @@
-"""A client process that submits jobs and now and then is cut off right after sending, then sends again.
+"""Client processes that submit jobs, and now and then are cut off right after sending and send again.
 
-stdin: a JSON object {"grpc", "http", "token", "plan": [[request id, seed, cut], …]} with cut one of "", "grpc", "http".
-stdout: a JSON object {"names": {request id: [job names answered]}, "errors": [texts]}.
+stdin: a JSON object {"grpc", "http", "token", "plans": [[[request id, seed, cut], …], …]}: a plan for each process,
+with cut one of "", "grpc", "http". stdout: for each process {"names": {request id: [job names]}, "errors": [texts]}.
 """
 
 import json
+import multiprocessing
 import random
 import socket
 import struct
@@ -16,13 +17,13 @@ import grpc
 from google.protobuf import json_format
 
 from tests.acceptance import wire as wires
-from traind.v1 import jobs_pb2
+from traind.v1 import jobs_pb2, specs_pb2
 
 
 def job_of(seed):
-    job = wires.train(1, seed=seed, model="many")
-    job.display_name = "one of many"
-    return job
+    """A job of a few milliseconds; another seed makes it another job."""
+    spec = specs_pb2.TrainSpec(target=["y"], network={"linear": {}}, learn={"exact": {}}, seed=seed)
+    return jobs_pb2.Job(dataset="waves", model="many", display_name="one of many", train=spec)
 
 
 def cut_grpc(told, request_id, job):
@@ -50,11 +51,10 @@ def cut_http(told, request_id, job):
         time.sleep(random.uniform(0, 0.02))
 
 
-def main():
-    told = json.load(sys.stdin)
+def run_client(told, plan):
     names, errors = {}, []
     wire = wires.Wire(told["grpc"], told["token"])
-    for request_id, seed, cut in told["plan"]:
+    for request_id, seed, cut in plan:
         job = job_of(seed)
         try:
             if cut:
@@ -63,7 +63,15 @@ def main():
         except (grpc.RpcError, grpc.FutureTimeoutError, OSError) as error:
             errors.append(f"{type(error).__name__}: {error}")
     wire.close()
-    json.dump({"names": names, "errors": errors}, sys.stdout)
+    return {"names": names, "errors": errors}
+
+
+def main():
+    told = json.load(sys.stdin)
+    plans = told.pop("plans")
+    # Forked before gRPC has begun anything: importing it 30 times would take longer than the test.
+    with multiprocessing.get_context("fork").Pool(len(plans)) as pool:
+        json.dump(pool.starmap(run_client, [(told, plan) for plan in plans], chunksize=1), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_a_trainer_sees_neither_broker_nor_commands(tmp_path, notes):
     assert "secret" not in notes.read_text()
     assert "CELERY" not in notes.read_text()
     assert "stdin b''" in notes.read_text()
-    for setting in ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive", "MALLOC_ARENA_MAX=2"):
+    for setting in ("OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive", "MALLOC_ARENA_MAX=2", "glibc.malloc.hugetlb=1"):
         assert setting in notes.read_text()
     assert trainer_env({"TRAIND_DATA_DIR": "/x"})["TRAIND_DATA_DIR"] == "/x"
 
