@@ -251,8 +251,14 @@ class OwnPostgres(OwnServer):
             )
         newest = max(pathlib.Path(found.submodule_search_locations[0]).glob("pginstall*"))
         if self._user and not all(folder.stat().st_mode & stat.S_IXOTH for folder in newest.parents):
-            # In root's home another user cannot reach it.
-            newest = shutil.copytree(newest, self.folder / "pg", symlinks=True, dirs_exist_ok=True)
+            # In root's home another user cannot reach it. Its libraries are looked for beside the package.
+            package = newest.parent
+            libraries = package.with_name(f"{package.name}.libs")
+            site = self.folder / "site"
+            if libraries.exists():
+                shutil.copytree(libraries, site / libraries.name, dirs_exist_ok=True)
+            copied = site / package.name / newest.name
+            newest = shutil.copytree(newest, copied, symlinks=True, dirs_exist_ok=True)
         return newest / "bin"
 
 

@@ -244,7 +244,15 @@ class Waiting:
 
 def children(name, of=None):
     found = psutil.Process(of).children(recursive=True)
-    return [child for child in found if name in " ".join(child.cmdline())]
+    return [child for child in found if name in command(child)]
+
+
+def command(process):
+    """A process's command line; empty if it has ended meanwhile, as children of other tests may have."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return ""
 
 
 def limits_of(pid):
