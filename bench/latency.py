@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from traind.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, specs_pb2
+from traind.v1 import datasets_pb2, datasets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, learning_pb2, networks_pb2, specs_pb2
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ALONE, BURST, BURSTS, EPOCHS, ROWS, INPUTS, SLOTS = 20, 30, 3, 3, 150, 8, 2
@@ -44,9 +44,9 @@ class Server:
         self._datasets.UploadDataset(iter([request]), metadata=self._metadata, timeout=60)
 
     def submit(self) -> str:
-        gradient = specs_pb2.Gradient(epochs=EPOCHS, batch_size=32)
-        network = specs_pb2.Network(mlp=specs_pb2.Mlp(hidden=[16]))
-        spec = specs_pb2.TrainSpec(target=["y"], network=network, learn=specs_pb2.Learn(gradient=gradient))
+        gradient = learning_pb2.Gradient(epochs=EPOCHS, batch_size=32)
+        network = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=[16]))
+        spec = specs_pb2.TrainSpec(target=["y"], network=network, learn=learning_pb2.Learn(gradient=gradient))
         request = jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="waves", train=spec))
         return str(self._jobs.CreateJob(request, metadata=self._metadata, timeout=30).name)
 

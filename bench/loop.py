@@ -28,7 +28,7 @@ from service.settings import Settings
 from service.store import datasets, jobs, users
 from service.store import metrics as metric_store
 from service.store.database import Database
-from traind.v1 import specs_pb2
+from traind.v1 import losses_pb2, networks_pb2, optimizers_pb2
 from worker import checkpoints, loop
 from worker.checkpoints import LearnState, Origin
 from worker.loop import Plan, Rows
@@ -39,9 +39,9 @@ PAIRS = 7
 RATIO = 0.95  # of the plain loop's speed; missed by more than 5 % = exit 1
 TOLERANCE = 1e-6
 
-NETWORK = specs_pb2.Network(mlp=specs_pb2.Mlp(hidden=HIDDEN, activation=specs_pb2.Network.RELU, bias=True))
-ADAM = specs_pb2.Optimizer(adam=specs_pb2.Adam(lr=LR, beta1=0.9, beta2=0.999, eps=1e-8))
-LOSS = specs_pb2.Loss(bce=specs_pb2.Bce(reduction=specs_pb2.Loss.MEAN))
+NETWORK = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=HIDDEN, activation=networks_pb2.Network.RELU, bias=True))
+ADAM = optimizers_pb2.Optimizer(adam=optimizers_pb2.Adam(lr=LR, beta1=0.9, beta2=0.999, eps=1e-8))
+LOSS = losses_pb2.Loss(bce=losses_pb2.Bce(reduction=losses_pb2.Loss.MEAN))
 
 
 def make_rows() -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from service.modelling import specs, tensors
 from service.store import artifacts
 from service.store import models as model_store
 from service.store.records import DatasetRow, ModelRow
-from traind.v1 import models_pb2, specs_pb2, tables_pb2
+from traind.v1 import losses_pb2, models_pb2, specs_pb2, tables_pb2
 
 SHOWN_PARAMETERS = 200_000  # as JSON about 4 MiB, the largest message
 
@@ -80,7 +80,7 @@ def find_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
     return row
 
 
-def check_fit(model: ModelRow, dataset: DatasetRow, loss: specs_pb2.Loss | None, prefix: str) -> None:
+def check_fit(model: ModelRow, dataset: DatasetRow, loss: losses_pb2.Loss | None, prefix: str) -> None:
     """Refuse a data set without the model's columns, and a loss that does not fit its target."""
     there = {column.name: column for column in datasets.columns_of(dataset)}
     field = "job.dataset" if prefix else "dataset"

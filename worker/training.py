@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.store import artifacts
 from service.store.database import Database
 from service.store.records import DatasetRow
-from traind.v1 import specs_pb2
+from traind.v1 import learning_pb2, specs_pb2
 from traind.version import __version__
 from worker import checkpoints, exact, loop, perceptron, training_data
 from worker.checkpoints import LearnState, Origin, Weights
@@ -201,7 +201,7 @@ class Training:
             classes=self.task != "regression",
             epochs=gradient.epochs,
             batch_size=gradient.batch_size or len(data.train.t),  # gradient descent takes all rows
-            keep_best=gradient.keep != specs_pb2.Gradient.LAST,
+            keep_best=gradient.keep != learning_pb2.Gradient.LAST,
         )
         held_out = None if data.held_out is None else self.rows(data.held_out)
         return loop.descend(state, plan, self.rows(data.train), held_out, stop)

@@ -13,7 +13,7 @@ from traind.predictions import Prediction, decode_prediction
 from traind.rows import encode_rows, parts
 from traind.specs import parse_job
 from traind.tables_in import read_table
-from traind.v1 import models_pb2, predictions_pb2, specs_pb2
+from traind.v1 import losses_pb2, models_pb2, predictions_pb2
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -180,7 +180,7 @@ class Models:
         self,
         model: str | Model,
         dataset: str | Dataset,
-        loss: str | Mapping[str, Any] | specs_pb2.Loss | None = None,
+        loss: str | Mapping[str, Any] | losses_pb2.Loss | None = None,
         dof: int | None = None,
     ) -> Evaluation:
         """Measure a model on every row of a data set.
@@ -194,11 +194,11 @@ class Models:
         return Evaluation(self._transport().call(methods.EVALUATE_MODEL, request))
 
 
-def _loss(loss: str | Mapping[str, Any] | specs_pb2.Loss) -> specs_pb2.Loss:
-    if isinstance(loss, specs_pb2.Loss):
+def _loss(loss: str | Mapping[str, Any] | losses_pb2.Loss) -> losses_pb2.Loss:
+    if isinstance(loss, losses_pb2.Loss):
         return loss
-    if isinstance(loss, str) and loss not in specs_pb2.Loss.DESCRIPTOR.fields_by_name:
-        known = ", ".join(specs_pb2.Loss.DESCRIPTOR.fields_by_name)
+    if isinstance(loss, str) and loss not in losses_pb2.Loss.DESCRIPTOR.fields_by_name:
+        known = ", ".join(losses_pb2.Loss.DESCRIPTOR.fields_by_name)
         raise InvalidSpec(f"there is no loss {loss!r}", field="loss", fix=f"one of {known}")
     return parse_job({"train": {"loss": {loss: {}} if isinstance(loss, str) else loss}}).train.loss
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from service.data.table import Table, TableColumn
 from service.data.values import unseen_category
 from service.errors import DataCorrupt, InvalidTable, invalid, shown
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import preprocess_pb2, tables_pb2
 
 Column = tables_pb2.Column
-Scale = specs_pb2.Preprocess
+Scale = preprocess_pb2.Preprocess
 Block = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
@@ -116,7 +116,7 @@ class Fitted:
         return cls(columns)
 
 
-def fit(table: Table, inputs: Sequence[str], preprocess: specs_pb2.Preprocess, rows: Rows) -> Fitted:
+def fit(table: Table, inputs: Sequence[str], preprocess: preprocess_pb2.Preprocess, rows: Rows) -> Fitted:
     """Fit the steps of each input on `rows` alone.
 
     Raises InvalidField for a missing value and a column of text, InvalidTable where numbers are too large to scale.
@@ -145,7 +145,7 @@ def apply(
     return features
 
 
-def _fit_column(column: TableColumn, preprocess: specs_pb2.Preprocess, rows: Rows) -> FittedColumn:
+def _fit_column(column: TableColumn, preprocess: preprocess_pb2.Preprocess, rows: Rows) -> FittedColumn:
     values = column.values[rows]
     if column.missing is not None and (gone := int(column.missing[rows].sum())):
         raise invalid(
@@ -156,7 +156,7 @@ def _fit_column(column: TableColumn, preprocess: specs_pb2.Preprocess, rows: Row
 
 
 def _fit_steps(
-    column: TableColumn, values: npt.NDArray[Any], scale: "specs_pb2.Preprocess.Scale.ValueType"
+    column: TableColumn, values: npt.NDArray[Any], scale: "preprocess_pb2.Preprocess.Scale.ValueType"
 ) -> tuple[Step, ...]:
     match column.type:
         case Column.INTEGER | Column.NUMBER:
@@ -172,7 +172,7 @@ def _fit_steps(
             )
 
 
-def _fit_scale(name: str, values: Block, scale: "specs_pb2.Preprocess.Scale.ValueType") -> tuple[Step, ...]:
+def _fit_scale(name: str, values: Block, scale: "preprocess_pb2.Preprocess.Scale.ValueType") -> tuple[Step, ...]:
     if scale == Scale.NONE or not values.size:
         return ()
     low, high = float(values.min()), float(values.max())

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import invalid
-from traind.v1 import specs_pb2
+from traind.v1 import splits_pb2
 
 DEFAULT_FRACTION = 0.2
 
@@ -12,7 +12,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def split_rows(
-    row_count: int, split: specs_pb2.Split, labels: npt.NDArray[np.int64] | None, seed: int
+    row_count: int, split: splits_pb2.Split, labels: npt.NDArray[np.int64] | None, seed: int
 ) -> tuple[Rows, Rows]:
     """Row numbers to train with and row numbers held out, both ascending.
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from service.errors import Violation, shown
 from service.modelling.networks import Shape
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import learning_pb2, tables_pb2
 
 PATH = "job.train.learn.given.weights"
 
 
-def given_misfits(given: specs_pb2.Given, expected: Mapping[str, Shape]) -> Iterator[Violation]:
+def given_misfits(given: learning_pb2.Given, expected: Mapping[str, Shape]) -> Iterator[Violation]:
     """What is wrong with given weights: all of the network's weights must come, in their shapes, and finite."""
     for name in sorted(set(given.weights) - set(expected)):
         yield Violation(f"{PATH}[{shown(name)}]", f"the network has no such weight; it has {_listed(expected)}")
@@ -33,7 +33,7 @@ def _misfit(tensor: tables_pb2.Tensor, shape: Shape) -> str:
     return ""
 
 
-def given_tensors(given: specs_pb2.Given, dtype: torch.dtype) -> dict[str, Tensor]:
+def given_tensors(given: learning_pb2.Given, dtype: torch.dtype) -> dict[str, Tensor]:
     """Given weights as tensors in their shapes."""
     return {
         name: torch.tensor(list(tensor.values), dtype=dtype).reshape(list(tensor.shape))

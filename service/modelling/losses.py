@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from service.modelling.networks import Task
-from traind.v1 import specs_pb2
+from traind.v1 import losses_pb2
 
 # (outputs [rows, outputs], targets as `target_tensor` makes them) -> []
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-def build_loss(loss: specs_pb2.Loss) -> LossFunction:
+def build_loss(loss: losses_pb2.Loss) -> LossFunction:
     """The function of a resolved loss."""
     kind = loss.WhichOneof("kind")
     reduction = reduction_of(loss)
@@ -41,7 +41,7 @@ def _error_rate(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs != targets).to(outputs.dtype).mean()
 
 
-def reduction_of(loss: specs_pb2.Loss) -> Literal["mean", "sum"]:
+def reduction_of(loss: losses_pb2.Loss) -> Literal["mean", "sum"]:
     """How the rows' losses become one figure."""
     kind = loss.WhichOneof("kind")
     match kind:
@@ -57,7 +57,7 @@ def reduction_of(loss: specs_pb2.Loss) -> Literal["mean", "sum"]:
             return "mean"
         case _:
             assert_never(kind)
-    return "sum" if reduction == specs_pb2.Loss.SUM else "mean"
+    return "sum" if reduction == losses_pb2.Loss.SUM else "mean"
 
 
 def target_tensor(task: Task, values: np.ndarray, dtype: torch.dtype) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import networks_pb2, specs_pb2, tables_pb2
 
 # What the outputs stand for: one number, one logit for the second of two classes, or a logit for each class.
 Task = Literal["regression", "binary", "multiclass"]
@@ -24,12 +24,12 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
-ACTIVATIONS: dict[specs_pb2.Network.Activation.ValueType, Callable[[Tensor], Tensor]] = {
-    specs_pb2.Network.IDENTITY: _identity,
-    specs_pb2.Network.STEP: _step,
-    specs_pb2.Network.SIGMOID: torch.sigmoid,
-    specs_pb2.Network.TANH: torch.tanh,
-    specs_pb2.Network.RELU: torch.relu,
+ACTIVATIONS: dict[networks_pb2.Network.Activation.ValueType, Callable[[Tensor], Tensor]] = {
+    networks_pb2.Network.IDENTITY: _identity,
+    networks_pb2.Network.STEP: _step,
+    networks_pb2.Network.SIGMOID: torch.sigmoid,
+    networks_pb2.Network.TANH: torch.tanh,
+    networks_pb2.Network.RELU: torch.relu,
 }
 
 
@@ -54,7 +54,7 @@ def output_width(task: Task, classes: int) -> int:
     return classes if task == "multiclass" else 1
 
 
-def weight_shapes(network: specs_pb2.Network, inputs: int, outputs: int) -> dict[str, Shape]:
+def weight_shapes(network: networks_pb2.Network, inputs: int, outputs: int) -> dict[str, Shape]:
     """The shape of each weight by its name, in the order in which the network has them."""
     kind = network.WhichOneof("kind")
     match kind:
@@ -81,13 +81,13 @@ def _layer_shapes(prefix: str, inputs: int, outputs: int, *, bias: bool) -> dict
     return shapes
 
 
-def count_parameters(network: specs_pb2.Network, inputs: int, outputs: int) -> int:
+def count_parameters(network: networks_pb2.Network, inputs: int, outputs: int) -> int:
     """Weights and biases of a resolved network; exact for any size, for Python's integers do not overflow."""
     return sum(math.prod(shape) for shape in weight_shapes(network, inputs, outputs).values())
 
 
 class TraindNetwork(nn.Module):
-    """forward(x [rows, inputs]) -> [rows, outputs]; its weights have the names that specs.proto tells."""
+    """forward(x [rows, inputs]) -> [rows, outputs]; its weights have the names that networks.proto tells."""
 
     def hidden(self, x: Tensor) -> list[tuple[str, Tensor]]:  # noqa: ARG002 - only networks with hidden layers use it
         """What each hidden layer puts out after its activation: (`layers.{i}`, [rows, width])."""
@@ -127,7 +127,7 @@ class MlpNetwork(TraindNetwork):
     def __init__(
         self,
         widths: Sequence[int],
-        activation: specs_pb2.Network.Activation.ValueType,
+        activation: networks_pb2.Network.Activation.ValueType,
         *,
         bias: bool,
         dtype: torch.dtype,
@@ -154,7 +154,7 @@ class MlpNetwork(TraindNetwork):
         return found
 
 
-def build_network(network: specs_pb2.Network, inputs: int, outputs: int, dtype: torch.dtype) -> TraindNetwork:
+def build_network(network: networks_pb2.Network, inputs: int, outputs: int, dtype: torch.dtype) -> TraindNetwork:
     """The network of a resolved spec, all weights 0; `draw_weights` or `load_state_dict` fills them."""
     kind = network.WhichOneof("kind")
     match kind:

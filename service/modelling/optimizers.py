@@ -6,10 +6,10 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from traind.v1 import specs_pb2
+from traind.v1 import optimizers_pb2
 
 
-def build_optimizer(optimizer: specs_pb2.Optimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+def build_optimizer(optimizer: optimizers_pb2.Optimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """The optimizer of a resolved spec, fused: one kernel for all parameters instead of several for each."""
     kind = optimizer.WhichOneof("kind")
     match kind:
@@ -41,7 +41,7 @@ def build_optimizer(optimizer: specs_pb2.Optimizer, parameters: Iterable[Tensor]
             assert_never(kind)
 
 
-def learning_rate(optimizer: specs_pb2.Optimizer) -> float:
+def learning_rate(optimizer: optimizers_pb2.Optimizer) -> float:
     """The rate of a resolved optimizer."""
     kind = optimizer.WhichOneof("kind")
     match kind:

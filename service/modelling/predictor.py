@@ -16,7 +16,7 @@ from service.data.targets import Target
 from service.errors import DataCorrupt, invalid
 from service.modelling import findings, losses, metrics, networks, specs, tensors
 from service.modelling.networks import Task, TraindNetwork
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import losses_pb2, specs_pb2, tables_pb2
 
 # Rows that pass through the network at once: enough to be fast, few enough to stay in the processor's cache.
 ROWS_AT_ONCE = 8192
@@ -126,7 +126,7 @@ class Predictor:
         return torch.from_numpy(features).to(networks.torch_dtype(self.spec))
 
     def evaluate(
-        self, table: Table, loss: specs_pb2.Loss | None = None, dof: int | None = None
+        self, table: Table, loss: losses_pb2.Loss | None = None, dof: int | None = None
     ) -> tuple[dict[str, float], list[tables_pb2.Finding]]:
         """Figures over every row of a table with the columns `columns`, and what a person should know of them.
 
@@ -140,7 +140,7 @@ class Predictor:
         return self.measure(self.outputs(table), values, chosen, dof)
 
     def measure(
-        self, outputs: np.ndarray, values: np.ndarray, loss: specs_pb2.Loss, dof: int | None = None
+        self, outputs: np.ndarray, values: np.ndarray, loss: losses_pb2.Loss, dof: int | None = None
     ) -> tuple[dict[str, float], list[tables_pb2.Finding]]:
         """As `evaluate`, of outputs [rows, outputs] and encoded targets [rows] that are already there."""
         figures = {"loss": _loss_figure(loss, outputs, values)}
@@ -172,7 +172,7 @@ def decode_preprocessing(text: str) -> tuple[Fitted, Target]:
     return Fitted.from_json(fitted), Target.from_json(target)
 
 
-def _loss_figure(loss: specs_pb2.Loss, outputs: np.ndarray, values: np.ndarray) -> float:
+def _loss_figure(loss: losses_pb2.Loss, outputs: np.ndarray, values: np.ndarray) -> float:
     """The loss of all rows, in float64. One logit and two say the same of two classes, so either loss takes either."""
     kind, width = loss.WhichOneof("kind"), outputs.shape[1]
     if kind == "bce" and width != 1:

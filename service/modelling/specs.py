@@ -10,7 +10,7 @@ from service.modelling import findings
 from service.modelling.columns import all_told, class_count, column_problem
 from service.modelling.given import given_misfits
 from service.modelling.networks import Task, input_width, output_width, weight_shapes
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import learning_pb2, losses_pb2, networks_pb2, optimizers_pb2, preprocess_pb2, specs_pb2, tables_pb2
 
 Column = tables_pb2.Column
 # Below so many rows nothing is held out unless it is asked for.
@@ -70,7 +70,7 @@ def auto_findings(spec: specs_pb2.TrainSpec, resolved: specs_pb2.TrainSpec, row_
     return [findings.no_hold_out(row_count, FEWEST_ROWS_TO_SPLIT)] if chosen else []
 
 
-def loss_misfit(loss: specs_pb2.Loss, trained: specs_pb2.Loss) -> str:
+def loss_misfit(loss: losses_pb2.Loss, trained: losses_pb2.Loss) -> str:
     """Why a model that was trained with `trained` cannot be measured by `loss`; empty if it can.
 
     Whether a model of `cross_entropy` has the two classes that `bce` needs is seen when it is measured.
@@ -105,7 +105,7 @@ class _Resolver:
         self.learn()
         self.split()
         if not self.spec.preprocess.scale:
-            self.spec.preprocess.scale = specs_pb2.Preprocess.STANDARD
+            self.spec.preprocess.scale = preprocess_pb2.Preprocess.STANDARD
         if not self.spec.dtype:
             exact = self.spec.learn.WhichOneof("way") == "exact"
             self.spec.dtype = specs_pb2.TrainSpec.FLOAT64 if exact else specs_pb2.TrainSpec.FLOAT32
@@ -157,7 +157,7 @@ class _Resolver:
             case "mlp":
                 mlp = self.spec.network.mlp
                 _default(mlp, "bias", value=True)
-                mlp.activation = mlp.activation or specs_pb2.Network.RELU
+                mlp.activation = mlp.activation or networks_pb2.Network.RELU
                 if len(mlp.hidden) > MOST_LAYERS:
                     self.refuse("network.mlp.hidden", f"has {len(mlp.hidden)} layers, allowed are {MOST_LAYERS}")
             case None:
@@ -192,7 +192,7 @@ class _Resolver:
         if kind is not None:
             self.check_loss(kind, target)
         chosen = getattr(self.spec.loss, kind or _default_loss(target))
-        chosen.reduction = chosen.reduction or specs_pb2.Loss.MEAN
+        chosen.reduction = chosen.reduction or losses_pb2.Loss.MEAN
 
     def check_loss(self, kind: str, target: Column) -> None:
         classes, name = class_count(target), shown(target.name)
@@ -232,13 +232,13 @@ class _Resolver:
         if network == "perceptron":
             self.refuse("learn.gradient", "the step of a perceptron has no gradient; use perceptron_rule")
         mlp = self.spec.network.mlp
-        if network == "mlp" and mlp.hidden and mlp.activation == specs_pb2.Network.STEP:
+        if network == "mlp" and mlp.hidden and mlp.activation == networks_pb2.Network.STEP:
             self.refuse(
                 "network.mlp.activation",
                 "STEP has no gradient to descend; use SIGMOID, TANH or RELU, or give the weights with learn.given",
             )
         _default(gradient, "epochs", value=10)
-        gradient.keep = gradient.keep or specs_pb2.Gradient.BEST
+        gradient.keep = gradient.keep or learning_pb2.Gradient.BEST
         self.optimizer(gradient.optimizer)
         if gradient.optimizer.WhichOneof("kind") == "gradient_descent":
             if gradient.HasField("batch_size"):
@@ -250,7 +250,7 @@ class _Resolver:
         else:
             _default(gradient, "batch_size", value=max(1, min(32, self.rows)))
 
-    def optimizer(self, optimizer: specs_pb2.Optimizer) -> None:
+    def optimizer(self, optimizer: optimizers_pb2.Optimizer) -> None:
         kind = optimizer.WhichOneof("kind") or "adam"
         match kind:
             case "gradient_descent":

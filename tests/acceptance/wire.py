@@ -11,6 +11,7 @@ from traind.v1 import (
     datasets_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    learning_pb2,
     models_pb2,
     models_pb2_grpc,
     predictions_pb2,
@@ -125,9 +126,9 @@ def table():
 
 def train(epochs, batch_size=32, model="m", dataset="waves", seed=1):
     """A small network: 161 parameters."""
-    gradient = specs_pb2.Gradient(epochs=epochs, batch_size=batch_size, optimizer={"adam": {"lr": 0.001}})
+    gradient = learning_pb2.Gradient(epochs=epochs, batch_size=batch_size, optimizer={"adam": {"lr": 0.001}})
     spec = specs_pb2.TrainSpec(
-        target=["y"], network={"mlp": {"hidden": [16]}}, learn=specs_pb2.Learn(gradient=gradient), seed=seed
+        target=["y"], network={"mlp": {"hidden": [16]}}, learn=learning_pb2.Learn(gradient=gradient), seed=seed
     )
     return jobs_pb2.Job(dataset=dataset, model=model, train=spec)
 

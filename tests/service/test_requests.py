@@ -7,7 +7,7 @@ import pytest
 
 from service import requests, statuses
 from service.errors import InvalidField, Violation
-from traind.v1 import jobs_pb2, predictions_pb2, specs_pb2
+from traind.v1 import jobs_pb2, optimizers_pb2, predictions_pb2, specs_pb2
 
 
 def refused(request):
@@ -25,7 +25,7 @@ def refused(request):
     ],
 )
 def test_one_field_has_one_description(lr, says):
-    assert refused(specs_pb2.Adam(lr=lr)) == {"lr": says}
+    assert refused(optimizers_pb2.Adam(lr=lr)) == {"lr": says}
 
 
 def test_a_missing_message_tells_what_it_would_need():

@@ -28,10 +28,11 @@ from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from traind.v1 import profiles_pb2 as traind_dot_v1_dot_profiles__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18traind/v1/datasets.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/tables.proto\"\xd8\x02\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x18.traind.v1.Dataset.StateB\x04\xe2\x41\x01\x03\x12(\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12\x17\n\trow_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tINGESTING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\"\xa4\x01\n\rDatasetSource\x12\x1e\n\x06upload\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x30\n\x06schema\x18\x02 \x03(\x0b\x32\x11.traind.v1.ColumnB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x80 \x12\x1d\n\x08\x65ncoding\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18 \x12\"\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\"\x8e\x01\n\x14\x43reateDatasetRequest\x12@\n\ndataset_id\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$\x12\x34\n\x06source\x18\x02 \x01(\x0b\x32\x18.traind.v1.DatasetSourceB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xbb\x01\n\x14UploadDatasetRequest\x12\x43\n\ndataset_id\x18\x01 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12\x1d\n\x08\x65ncoding\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18 \x12\"\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12\x1b\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\r\xe2\x41\x01\x01\xbaH\x06z\x04\x18\x80\x80@\"1\n\x11GetDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"W\n\x13ListDatasetsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"U\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.traind.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x15PreviewDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12!\n\trow_count\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x16PreviewDatasetResponse\x12(\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x17.traind.v1.ColumnValues\"4\n\x14\x44\x65leteDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x32\xac\x06\n\x0e\x44\x61tasetService\x12v\n\rCreateDataset\x12\x1f.traind.v1.CreateDatasetRequest\x1a\x12.traind.v1.Dataset\"0\xda\x41\x11source,dataset_id\x82\xd3\xe4\x93\x02\x16\"\x0c/v1/datasets:\x06source\x12i\n\rUploadDataset\x12\x1f.traind.v1.UploadDatasetRequest\x1a\x12.traind.v1.Dataset\"!\x82\xd3\xe4\x93\x02\x1b\"\x13/v1/datasets:upload:\x04\x64\x61ta(\x01\x12\x88\x01\n\nGetDataset\x12\x1c.traind.v1.GetDatasetRequest\x1a\x12.traind.v1.Dataset\"H\xda\x41\x04name\x82\xd3\xe4\x93\x02;\x12\x15/v1/{name=datasets/*}Z\"\x12 /v1/{name=datasets/*/versions/*}\x12\x65\n\x0cListDatasets\x12\x1e.traind.v1.ListDatasetsRequest\x1a\x1f.traind.v1.ListDatasetsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/datasets\x12\xaf\x01\n\x0ePreviewDataset\x12 .traind.v1.PreviewDatasetRequest\x1a!.traind.v1.PreviewDatasetResponse\"X\xda\x41\x04name\x82\xd3\xe4\x93\x02K\x12\x1d/v1/{name=datasets/*}:previewZ*\x12(/v1/{name=datasets/*/versions/*}:preview\x12\x92\x01\n\rDeleteDataset\x12\x1f.traind.v1.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\"H\xda\x41\x04name\x82\xd3\xe4\x93\x02;*\x15/v1/{name=datasets/*}Z\"* /v1/{name=datasets/*/versions/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18traind/v1/datasets.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18traind/v1/profiles.proto\x1a\x16traind/v1/tables.proto\"\xfd\x03\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x18.traind.v1.Dataset.StateB\x04\xe2\x41\x01\x03\x12(\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12\x17\n\trow_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12/\n\x06\x66ormat\x18\t \x01(\x0e\x32\x19.traind.v1.Dataset.FormatB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65ncoding\x18\n \x01(\tB\x04\xe2\x41\x01\x03\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tINGESTING\x10\x01\x12\t\n\x05READY\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\"Z\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x07\n\x03\x43SV\x10\x01\x12\x0b\n\x07PARQUET\x10\x02\x12\t\n\x05\x41RROW\x10\x03\x12\x0e\n\nJSON_LINES\x10\x04\x12\x07\n\x03NPZ\x10\x05\"\xfd\x01\n\rDatasetSource\x12\x1e\n\x06upload\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x30\n\x06schema\x18\x02 \x03(\x0b\x32\x11.traind.v1.ColumnB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x80 \x12\x1d\n\x08\x65ncoding\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18 \x12\"\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12\x37\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x19.traind.v1.Dataset.FormatB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\tdelimiter\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18\x02\"\x8e\x01\n\x14\x43reateDatasetRequest\x12@\n\ndataset_id\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$\x12\x34\n\x06source\x18\x02 \x01(\x0b\x32\x18.traind.v1.DatasetSourceB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\x94\x02\n\x14UploadDatasetRequest\x12\x43\n\ndataset_id\x18\x01 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12\x1d\n\x08\x65ncoding\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18 \x12\"\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12\x1b\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\r\xe2\x41\x01\x01\xbaH\x06z\x04\x18\x80\x80@\x12\x37\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x19.traind.v1.Dataset.FormatB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\tdelimiter\x18\x06 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18\x02\"1\n\x11GetDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"W\n\x13ListDatasetsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"U\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.traind.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x15PreviewDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12!\n\trow_count\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x16PreviewDatasetResponse\x12(\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x17.traind.v1.ColumnValues\"5\n\x15ProfileDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"V\n\x16ProposeTrainingRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1e\n\x06target\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"4\n\x14\x44\x65leteDatasetRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x32\xfc\x08\n\x0e\x44\x61tasetService\x12v\n\rCreateDataset\x12\x1f.traind.v1.CreateDatasetRequest\x1a\x12.traind.v1.Dataset\"0\xda\x41\x11source,dataset_id\x82\xd3\xe4\x93\x02\x16\"\x0c/v1/datasets:\x06source\x12i\n\rUploadDataset\x12\x1f.traind.v1.UploadDatasetRequest\x1a\x12.traind.v1.Dataset\"!\x82\xd3\xe4\x93\x02\x1b\"\x13/v1/datasets:upload:\x04\x64\x61ta(\x01\x12\x88\x01\n\nGetDataset\x12\x1c.traind.v1.GetDatasetRequest\x1a\x12.traind.v1.Dataset\"H\xda\x41\x04name\x82\xd3\xe4\x93\x02;\x12\x15/v1/{name=datasets/*}Z\"\x12 /v1/{name=datasets/*/versions/*}\x12\x65\n\x0cListDatasets\x12\x1e.traind.v1.ListDatasetsRequest\x1a\x1f.traind.v1.ListDatasetsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/datasets\x12\xaf\x01\n\x0ePreviewDataset\x12 .traind.v1.PreviewDatasetRequest\x1a!.traind.v1.PreviewDatasetResponse\"X\xda\x41\x04name\x82\xd3\xe4\x93\x02K\x12\x1d/v1/{name=datasets/*}:previewZ*\x12(/v1/{name=datasets/*/versions/*}:preview\x12\xa0\x01\n\x0eProfileDataset\x12 .traind.v1.ProfileDatasetRequest\x1a\x12.traind.v1.Profile\"X\xda\x41\x04name\x82\xd3\xe4\x93\x02K\x12\x1d/v1/{name=datasets/*}:profileZ*\x12(/v1/{name=datasets/*/versions/*}:profile\x12\xaa\x01\n\x0fProposeTraining\x12!.traind.v1.ProposeTrainingRequest\x1a\x13.traind.v1.Proposal\"_\xda\x41\x0bname,target\x82\xd3\xe4\x93\x02K\x12\x1d/v1/{name=datasets/*}:proposeZ*\x12(/v1/{name=datasets/*/versions/*}:propose\x12\x92\x01\n\rDeleteDataset\x12\x1f.traind.v1.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\"H\xda\x41\x04name\x82\xd3\xe4\x93\x02;*\x15/v1/{name=datasets/*}Z\"* /v1/{name=datasets/*/versions/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +55,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET'].fields_by_name['sha256']._serialized_options = b'\342A\001\003'
   _globals['_DATASET'].fields_by_name['create_time']._loaded_options = None
   _globals['_DATASET'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_DATASET'].fields_by_name['format']._loaded_options = None
+  _globals['_DATASET'].fields_by_name['format']._serialized_options = b'\342A\001\003'
+  _globals['_DATASET'].fields_by_name['encoding']._loaded_options = None
+  _globals['_DATASET'].fields_by_name['encoding']._serialized_options = b'\342A\001\003'
   _globals['_DATASETSOURCE'].fields_by_name['upload']._loaded_options = None
   _globals['_DATASETSOURCE'].fields_by_name['upload']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_DATASETSOURCE'].fields_by_name['schema']._loaded_options = None
@@ -62,6 +67,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSOURCE'].fields_by_name['encoding']._serialized_options = b'\342A\001\001\272H\004r\002\030 '
   _globals['_DATASETSOURCE'].fields_by_name['display_name']._loaded_options = None
   _globals['_DATASETSOURCE'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
+  _globals['_DATASETSOURCE'].fields_by_name['format']._loaded_options = None
+  _globals['_DATASETSOURCE'].fields_by_name['format']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
+  _globals['_DATASETSOURCE'].fields_by_name['delimiter']._loaded_options = None
+  _globals['_DATASETSOURCE'].fields_by_name['delimiter']._serialized_options = b'\342A\001\001\272H\004r\002\030\002'
   _globals['_CREATEDATASETREQUEST'].fields_by_name['dataset_id']._loaded_options = None
   _globals['_CREATEDATASETREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\342A\001\002\272H%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
   _globals['_CREATEDATASETREQUEST'].fields_by_name['source']._loaded_options = None
@@ -74,6 +83,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADDATASETREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
   _globals['_UPLOADDATASETREQUEST'].fields_by_name['data']._loaded_options = None
   _globals['_UPLOADDATASETREQUEST'].fields_by_name['data']._serialized_options = b'\342A\001\001\272H\006z\004\030\200\200@'
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['format']._loaded_options = None
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['format']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['delimiter']._loaded_options = None
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['delimiter']._serialized_options = b'\342A\001\001\272H\004r\002\030\002'
   _globals['_GETDATASETREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -84,6 +97,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_PREVIEWDATASETREQUEST'].fields_by_name['row_count']._loaded_options = None
   _globals['_PREVIEWDATASETREQUEST'].fields_by_name['row_count']._serialized_options = b'\342A\001\001\272H\007\032\005\030\350\007(\000'
+  _globals['_PROFILEDATASETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PROFILEDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_PROPOSETRAININGREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PROPOSETRAININGREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_PROPOSETRAININGREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_PROPOSETRAININGREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\002'
   _globals['_DELETEDATASETREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETEDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
@@ -96,30 +115,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\202\323\344\223\002\016\022\014/v1/datasets'
   _globals['_DATASETSERVICE'].methods_by_name['PreviewDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['PreviewDataset']._serialized_options = b'\332A\004name\202\323\344\223\002K\022\035/v1/{name=datasets/*}:previewZ*\022(/v1/{name=datasets/*/versions/*}:preview'
+  _globals['_DATASETSERVICE'].methods_by_name['ProfileDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['ProfileDataset']._serialized_options = b'\332A\004name\202\323\344\223\002K\022\035/v1/{name=datasets/*}:profileZ*\022(/v1/{name=datasets/*/versions/*}:profile'
+  _globals['_DATASETSERVICE'].methods_by_name['ProposeTraining']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['ProposeTraining']._serialized_options = b'\332A\013name,target\202\323\344\223\002K\022\035/v1/{name=datasets/*}:proposeZ*\022(/v1/{name=datasets/*/versions/*}:propose'
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\332A\004name\202\323\344\223\002;*\025/v1/{name=datasets/*}Z\"* /v1/{name=datasets/*/versions/*}'
-  _globals['_DATASET']._serialized_start=243
-  _globals['_DATASET']._serialized_end=587
-  _globals['_DATASET_STATE']._serialized_start=519
-  _globals['_DATASET_STATE']._serialized_end=587
-  _globals['_DATASETSOURCE']._serialized_start=590
-  _globals['_DATASETSOURCE']._serialized_end=754
-  _globals['_CREATEDATASETREQUEST']._serialized_start=757
-  _globals['_CREATEDATASETREQUEST']._serialized_end=899
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=902
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=1089
-  _globals['_GETDATASETREQUEST']._serialized_start=1091
-  _globals['_GETDATASETREQUEST']._serialized_end=1140
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1142
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1229
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1231
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1316
-  _globals['_PREVIEWDATASETREQUEST']._serialized_start=1318
-  _globals['_PREVIEWDATASETREQUEST']._serialized_end=1406
-  _globals['_PREVIEWDATASETRESPONSE']._serialized_start=1408
-  _globals['_PREVIEWDATASETRESPONSE']._serialized_end=1474
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1476
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1528
-  _globals['_DATASETSERVICE']._serialized_start=1531
-  _globals['_DATASETSERVICE']._serialized_end=2343
+  _globals['_DATASET']._serialized_start=269
+  _globals['_DATASET']._serialized_end=778
+  _globals['_DATASET_STATE']._serialized_start=618
+  _globals['_DATASET_STATE']._serialized_end=686
+  _globals['_DATASET_FORMAT']._serialized_start=688
+  _globals['_DATASET_FORMAT']._serialized_end=778
+  _globals['_DATASETSOURCE']._serialized_start=781
+  _globals['_DATASETSOURCE']._serialized_end=1034
+  _globals['_CREATEDATASETREQUEST']._serialized_start=1037
+  _globals['_CREATEDATASETREQUEST']._serialized_end=1179
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=1182
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=1458
+  _globals['_GETDATASETREQUEST']._serialized_start=1460
+  _globals['_GETDATASETREQUEST']._serialized_end=1509
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1511
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1598
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1600
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1685
+  _globals['_PREVIEWDATASETREQUEST']._serialized_start=1687
+  _globals['_PREVIEWDATASETREQUEST']._serialized_end=1775
+  _globals['_PREVIEWDATASETRESPONSE']._serialized_start=1777
+  _globals['_PREVIEWDATASETRESPONSE']._serialized_end=1843
+  _globals['_PROFILEDATASETREQUEST']._serialized_start=1845
+  _globals['_PROFILEDATASETREQUEST']._serialized_end=1898
+  _globals['_PROPOSETRAININGREQUEST']._serialized_start=1900
+  _globals['_PROPOSETRAININGREQUEST']._serialized_end=1986
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1988
+  _globals['_DELETEDATASETREQUEST']._serialized_end=2040
+  _globals['_DATASETSERVICE']._serialized_start=2043
+  _globals['_DATASETSERVICE']._serialized_end=3191
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,45 @@ class Dataset(_message.Message):
     FAILED: Dataset.State.ValueType  # 3
     """Could not be read."""
 
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Dataset._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: Dataset._Format.ValueType  # 0
+        """By the file's first bytes: Parquet, Arrow, NPZ, JSON Lines where the first line is a JSON object, else CSV."""
+        CSV: Dataset._Format.ValueType  # 1
+        """Text of one line for each row, values between delimiters, the header in the first line (RFC 4180)."""
+        PARQUET: Dataset._Format.ValueType  # 2
+        """Apache Parquet."""
+        ARROW: Dataset._Format.ValueType  # 3
+        """Apache Arrow IPC, file or stream."""
+        JSON_LINES: Dataset._Format.ValueType  # 4
+        """One JSON object on each line, in UTF-8; the columns are the keys in the order in which they come."""
+        NPZ: Dataset._Format.ValueType  # 5
+        """NumPy's archive of arrays: each of one dimension is a column, each of two dimensions [rows, n] the columns
+        `{name}_0` to `{name}_{n-1}`. Arrays of objects (pickles) are refused.
+        """
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """How a file holds its table."""
+
+    FORMAT_UNSPECIFIED: Dataset.Format.ValueType  # 0
+    """By the file's first bytes: Parquet, Arrow, NPZ, JSON Lines where the first line is a JSON object, else CSV."""
+    CSV: Dataset.Format.ValueType  # 1
+    """Text of one line for each row, values between delimiters, the header in the first line (RFC 4180)."""
+    PARQUET: Dataset.Format.ValueType  # 2
+    """Apache Parquet."""
+    ARROW: Dataset.Format.ValueType  # 3
+    """Apache Arrow IPC, file or stream."""
+    JSON_LINES: Dataset.Format.ValueType  # 4
+    """One JSON object on each line, in UTF-8; the columns are the keys in the order in which they come."""
+    NPZ: Dataset.Format.ValueType  # 5
+    """NumPy's archive of arrays: each of one dimension is a column, each of two dimensions [rows, n] the columns
+    `{name}_0` to `{name}_{n-1}`. Arrays of objects (pickles) are refused.
+    """
+
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -62,6 +101,8 @@ class Dataset(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{owner}.{id}/versions/{n}`."""
     display_name: _builtins.str
@@ -74,6 +115,10 @@ class Dataset(_message.Message):
     """Bytes of the file as it came."""
     sha256: _builtins.str
     """SHA-256 of the file as it came, in lower-case hexadecimal."""
+    format: Global___Dataset.Format.ValueType
+    """How the file held the table."""
+    encoding: _builtins.str
+    """Of a CSV file: its encoding."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.Column]:
         """Its columns, in the order of the file."""
@@ -93,10 +138,12 @@ class Dataset(_message.Message):
         size_bytes: _builtins.int = ...,
         sha256: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        format: Global___Dataset.Format.ValueType = ...,
+        encoding: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "row_count", b"row_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "create_time", b"create_time", "display_name", b"display_name", "encoding", b"encoding", "format", b"format", "name", b"name", "row_count", b"row_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -112,12 +159,22 @@ class DatasetSource(_message.Message):
     SCHEMA_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
     upload: _builtins.str
     """The upload that holds the file: `uploads/{uuid}`."""
     encoding: _builtins.str
-    """The file's encoding: `UTF-8` (the default; a byte-order mark is accepted)."""
+    """Of a CSV file: its encoding, `UTF-8` (the default; a byte-order mark is accepted) or `CP949` (which EUC-KR is a
+    part of).
+    """
     display_name: _builtins.str
     """What people call it; the id if empty."""
+    format: Global___Dataset.Format.ValueType
+    """How the file holds the table."""
+    delimiter: _builtins.str
+    """Of a CSV file: what stands between values: `,`, `;`, `|` or a tab (also written `\\t`). Empty = the one of them that
+    makes the most columns of the first line, a comma where several make as many.
+    """
     @_builtins.property
     def schema(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.Column]:
         """Types that shall stand instead of the detected ones, by column name; columns that are not named are detected."""
@@ -129,10 +186,12 @@ class DatasetSource(_message.Message):
         schema: _abc.Iterable[_tables_pb2.Column] | None = ...,
         encoding: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        format: Global___Dataset.Format.ValueType = ...,
+        delimiter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "encoding", b"encoding", "schema", b"schema", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delimiter", b"delimiter", "display_name", b"display_name", "encoding", b"encoding", "format", b"format", "schema", b"schema", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,6 +235,8 @@ class UploadDatasetRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """The id below the owner, as in CreateDatasetRequest; needed in the first message only."""
     encoding: _builtins.str
@@ -184,6 +245,10 @@ class UploadDatasetRequest(_message.Message):
     """As in DatasetSource; read from the first message."""
     data: _builtins.bytes
     """At most 1 MiB of the file."""
+    format: Global___Dataset.Format.ValueType
+    """As in DatasetSource; read from the first message."""
+    delimiter: _builtins.str
+    """As in DatasetSource; read from the first message."""
     def __init__(
         self,
         *,
@@ -191,10 +256,12 @@ class UploadDatasetRequest(_message.Message):
         encoding: _builtins.str = ...,
         display_name: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        format: Global___Dataset.Format.ValueType = ...,
+        delimiter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dataset_id", b"dataset_id", "display_name", b"display_name", "encoding", b"encoding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dataset_id", b"dataset_id", "delimiter", b"delimiter", "display_name", b"display_name", "encoding", b"encoding", "format", b"format"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,6 +392,54 @@ class PreviewDatasetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewDatasetResponse: _TypeAlias = PreviewDatasetResponse  # noqa: Y015
+
+@_typing.final
+class ProfileDatasetRequest(_message.Message):
+    """Asks for the profile of a data set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in GetDatasetRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProfileDatasetRequest: _TypeAlias = ProfileDatasetRequest  # noqa: Y015
+
+@_typing.final
+class ProposeTrainingRequest(_message.Message):
+    """Asks for a spec."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in GetDatasetRequest."""
+    target: _builtins.str
+    """The column to predict."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeTrainingRequest: _TypeAlias = ProposeTrainingRequest  # noqa: Y015
 
 @_typing.final
 class DeleteDatasetRequest(_message.Message):

@@ -5,6 +5,7 @@ import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from traind.v1 import datasets_pb2 as traind_dot_v1_dot_datasets__pb2
+from traind.v1 import profiles_pb2 as traind_dot_v1_dot_profiles__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -64,6 +65,16 @@ class DatasetServiceStub:
                 '/traind.v1.DatasetService/PreviewDataset',
                 request_serializer=traind_dot_v1_dot_datasets__pb2.PreviewDatasetRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_datasets__pb2.PreviewDatasetResponse.FromString,
+                _registered_method=True)
+        self.ProfileDataset = channel.unary_unary(
+                '/traind.v1.DatasetService/ProfileDataset',
+                request_serializer=traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_profiles__pb2.Profile.FromString,
+                _registered_method=True)
+        self.ProposeTraining = channel.unary_unary(
+                '/traind.v1.DatasetService/ProposeTraining',
+                request_serializer=traind_dot_v1_dot_datasets__pb2.ProposeTrainingRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_profiles__pb2.Proposal.FromString,
                 _registered_method=True)
         self.DeleteDataset = channel.unary_unary(
                 '/traind.v1.DatasetService/DeleteDataset',
@@ -128,6 +139,25 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProfileDataset(self, request, context):
+        """Describes every column of a data set by figures, computed over every row when the data set was made. Needs scope
+        `read`.
+
+        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeTraining(self, request, context):
+        """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (no such column, or one that cannot be predicted), DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDataset(self, request, context):
         """Deletes one version; without a version in the name, every version. Models that were trained with it stay. Needs
         scope `submit`.
@@ -165,6 +195,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.PreviewDataset,
                     request_deserializer=traind_dot_v1_dot_datasets__pb2.PreviewDatasetRequest.FromString,
                     response_serializer=traind_dot_v1_dot_datasets__pb2.PreviewDatasetResponse.SerializeToString,
+            ),
+            'ProfileDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProfileDataset,
+                    request_deserializer=traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_profiles__pb2.Profile.SerializeToString,
+            ),
+            'ProposeTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeTraining,
+                    request_deserializer=traind_dot_v1_dot_datasets__pb2.ProposeTrainingRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_profiles__pb2.Proposal.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDataset,
@@ -312,6 +352,60 @@ class DatasetService:
             '/traind.v1.DatasetService/PreviewDataset',
             traind_dot_v1_dot_datasets__pb2.PreviewDatasetRequest.SerializeToString,
             traind_dot_v1_dot_datasets__pb2.PreviewDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProfileDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.DatasetService/ProfileDataset',
+            traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.SerializeToString,
+            traind_dot_v1_dot_profiles__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.DatasetService/ProposeTraining',
+            traind_dot_v1_dot_datasets__pb2.ProposeTrainingRequest.SerializeToString,
+            traind_dot_v1_dot_profiles__pb2.Proposal.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from traind.v1 import datasets_pb2 as _datasets_pb2
+from traind.v1 import profiles_pb2 as _profiles_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -67,6 +68,17 @@ class DatasetServiceStub:
 
     Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
     """
+    ProfileDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ProfileDatasetRequest, _profiles_pb2.Profile]
+    """Describes every column of a data set by figures, computed over every row when the data set was made. Needs scope
+    `read`.
+
+    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
+    ProposeTraining: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ProposeTrainingRequest, _profiles_pb2.Proposal]
+    """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (no such column, or one that cannot be predicted), DATA_CORRUPT.
+    """
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _empty_pb2.Empty]
     """Deletes one version; without a version in the name, every version. Models that were trained with it stay. Needs
     scope `submit`.
@@ -111,6 +123,17 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Shows the first rows. Needs scope `read`.
 
     Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
+    ProfileDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ProfileDatasetRequest, _profiles_pb2.Profile]  # type: ignore[assignment]
+    """Describes every column of a data set by figures, computed over every row when the data set was made. Needs scope
+    `read`.
+
+    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
+    ProposeTraining: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ProposeTrainingRequest, _profiles_pb2.Proposal]  # type: ignore[assignment]
+    """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (no such column, or one that cannot be predicted), DATA_CORRUPT.
     """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes one version; without a version in the name, every version. Models that were trained with it stay. Needs
@@ -183,6 +206,29 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Shows the first rows. Needs scope `read`.
 
         Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def ProfileDataset(
+        self,
+        request: _datasets_pb2.ProfileDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profiles_pb2.Profile, _abc.Awaitable[_profiles_pb2.Profile]]:
+        """Describes every column of a data set by figures, computed over every row when the data set was made. Needs scope
+        `read`.
+
+        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def ProposeTraining(
+        self,
+        request: _datasets_pb2.ProposeTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profiles_pb2.Proposal, _abc.Awaitable[_profiles_pb2.Proposal]]:
+        """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (no such column, or one that cannot be predicted), DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

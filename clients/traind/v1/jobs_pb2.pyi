@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from traind.v1 import losses_pb2 as _losses_pb2
 from traind.v1 import specs_pb2 as _specs_pb2
 from traind.v1 import tables_pb2 as _tables_pb2
 import builtins as _builtins
@@ -210,14 +211,14 @@ class EvaluateSpec(_message.Message):
     model: _builtins.str
     """The model: `churn`, `models/kim.churn`, `models/kim.churn/versions/3`."""
     @_builtins.property
-    def loss(self) -> _specs_pb2.Loss:
+    def loss(self) -> _losses_pb2.Loss:
         """The loss to report; absent = the one it was trained with."""
 
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
-        loss: _specs_pb2.Loss | None = ...,
+        loss: _losses_pb2.Loss | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

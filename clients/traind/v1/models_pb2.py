@@ -27,11 +27,12 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from traind.v1 import losses_pb2 as traind_dot_v1_dot_losses__pb2
 from traind.v1 import specs_pb2 as traind_dot_v1_dot_specs__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xf2\x03\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\x89\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding2\xb4\x04\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xa7\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\tconfusion\x18\x10 \x03(\x0b\x32\x1a.traind.v1.ConfusionMatrixB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"/\n\x0fGetSplitRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"|\n\x08RowSplit\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x13\n\x0btrain_count\x18\x03 \x01(\x03\x12\x12\n\ntrain_rows\x18\x04 \x01(\x0c\x12\x11\n\tval_count\x18\x05 \x01(\x03\x12\x10\n\x08val_rows\x18\x06 \x01(\x0c\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\xb8\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding\x12-\n\tconfusion\x18\x06 \x01(\x0b\x32\x1a.traind.v1.ConfusionMatrix2\xc4\x05\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\x8d\x01\n\x08GetSplit\x12\x1a.traind.v1.GetSplitRequest\x1a\x13.traind.v1.RowSplit\"P\xda\x41\x04name\x82\xd3\xe4\x93\x02\x43\x12\x19/v1/{name=models/*}:splitZ&\x12$/v1/{name=models/*/versions/*}:split\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,6 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL'].fields_by_name['size_bytes']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['best_epoch']._loaded_options = None
   _globals['_MODEL'].fields_by_name['best_epoch']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['confusion']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['confusion']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['engine']._loaded_options = None
   _globals['_MODEL'].fields_by_name['engine']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['create_time']._loaded_options = None
@@ -78,6 +81,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETWEIGHTSREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_WEIGHTS_WEIGHTSENTRY']._loaded_options = None
   _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_GETSPLITREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETSPLITREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['dataset']._loaded_options = None
@@ -92,26 +97,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetWeights']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetWeights']._serialized_options = b'\332A\004name\202\323\344\223\002G\022\033/v1/{name=models/*}:weightsZ(\022&/v1/{name=models/*/versions/*}:weights'
+  _globals['_MODELSERVICE'].methods_by_name['GetSplit']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetSplit']._serialized_options = b'\332A\004name\202\323\344\223\002C\022\031/v1/{name=models/*}:splitZ&\022$/v1/{name=models/*/versions/*}:split'
   _globals['_MODELSERVICE'].methods_by_name['EvaluateModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['EvaluateModel']._serialized_options = b'\332A\014name,dataset\202\323\344\223\002O\"\034/v1/{name=models/*}:evaluate:\001*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\001*'
-  _globals['_MODEL']._serialized_start=235
-  _globals['_MODEL']._serialized_end=733
-  _globals['_GETMODELREQUEST']._serialized_start=735
-  _globals['_GETMODELREQUEST']._serialized_end=782
-  _globals['_LISTMODELSREQUEST']._serialized_start=784
-  _globals['_LISTMODELSREQUEST']._serialized_end=869
-  _globals['_LISTMODELSRESPONSE']._serialized_start=871
-  _globals['_LISTMODELSRESPONSE']._serialized_end=950
-  _globals['_GETWEIGHTSREQUEST']._serialized_start=952
-  _globals['_GETWEIGHTSREQUEST']._serialized_end=1001
-  _globals['_WEIGHTS']._serialized_start=1003
-  _globals['_WEIGHTS']._serialized_end=1129
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1064
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1129
-  _globals['_EVALUATEMODELREQUEST']._serialized_start=1132
-  _globals['_EVALUATEMODELREQUEST']._serialized_end=1293
-  _globals['_EVALUATION']._serialized_start=1296
-  _globals['_EVALUATION']._serialized_end=1433
-  _globals['_MODELSERVICE']._serialized_start=1436
-  _globals['_MODELSERVICE']._serialized_end=2000
+  _globals['_MODEL']._serialized_start=259
+  _globals['_MODEL']._serialized_end=810
+  _globals['_GETMODELREQUEST']._serialized_start=812
+  _globals['_GETMODELREQUEST']._serialized_end=859
+  _globals['_LISTMODELSREQUEST']._serialized_start=861
+  _globals['_LISTMODELSREQUEST']._serialized_end=946
+  _globals['_LISTMODELSRESPONSE']._serialized_start=948
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1027
+  _globals['_GETWEIGHTSREQUEST']._serialized_start=1029
+  _globals['_GETWEIGHTSREQUEST']._serialized_end=1078
+  _globals['_WEIGHTS']._serialized_start=1080
+  _globals['_WEIGHTS']._serialized_end=1206
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1141
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1206
+  _globals['_GETSPLITREQUEST']._serialized_start=1208
+  _globals['_GETSPLITREQUEST']._serialized_end=1255
+  _globals['_ROWSPLIT']._serialized_start=1257
+  _globals['_ROWSPLIT']._serialized_end=1381
+  _globals['_EVALUATEMODELREQUEST']._serialized_start=1384
+  _globals['_EVALUATEMODELREQUEST']._serialized_end=1545
+  _globals['_EVALUATION']._serialized_start=1548
+  _globals['_EVALUATION']._serialized_end=1732
+  _globals['_MODELSERVICE']._serialized_start=1735
+  _globals['_MODELSERVICE']._serialized_end=2443
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from traind.v1 import losses_pb2 as _losses_pb2
 from traind.v1 import specs_pb2 as _specs_pb2
 from traind.v1 import tables_pb2 as _tables_pb2
 import builtins as _builtins
@@ -40,6 +41,7 @@ class Model(_message.Message):
     WEIGHTS_SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     BEST_EPOCH_FIELD_NUMBER: _builtins.int
+    CONFUSION_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -81,6 +83,12 @@ class Model(_message.Message):
         """What a person should know."""
 
     @_builtins.property
+    def confusion(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.ConfusionMatrix]:
+        """How often which class was answered for which, by split (`train`, `val`); empty for numbers, and for more than 100
+        classes.
+        """
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
@@ -100,12 +108,13 @@ class Model(_message.Message):
         weights_sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         best_epoch: _builtins.int = ...,
+        confusion: _abc.Iterable[_tables_pb2.ConfusionMatrix] | None = ...,
         engine: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "engine", b"engine", "findings", b"findings", "inputs", b"inputs", "job", b"job", "metrics", b"metrics", "name", b"name", "outputs", b"outputs", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "confusion", b"confusion", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "engine", b"engine", "findings", b"findings", "inputs", b"inputs", "job", b"job", "metrics", b"metrics", "name", b"name", "outputs", b"outputs", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,6 +264,72 @@ class Weights(_message.Message):
 Global___Weights: _TypeAlias = Weights  # noqa: Y015
 
 @_typing.final
+class GetSplitRequest(_message.Message):
+    """Asks for a model's rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in GetModelRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSplitRequest: _TypeAlias = GetSplitRequest  # noqa: Y015
+
+@_typing.final
+class RowSplit(_message.Message):
+    """Which rows of a data set a model saw. A row is counted from 0 below the header; its bit is bit (row mod 8), the least
+    significant being 0, of byte (row / 8). Rows that were left out for missing values are in neither.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    TRAIN_COUNT_FIELD_NUMBER: _builtins.int
+    TRAIN_ROWS_FIELD_NUMBER: _builtins.int
+    VAL_COUNT_FIELD_NUMBER: _builtins.int
+    VAL_ROWS_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """The data set, with its version."""
+    row_count: _builtins.int
+    """Its rows."""
+    train_count: _builtins.int
+    """Rows that were trained with, and their bits."""
+    train_rows: _builtins.bytes
+    """A bit for each row."""
+    val_count: _builtins.int
+    """Rows that were held out, and their bits."""
+    val_rows: _builtins.bytes
+    """A bit for each row."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        train_count: _builtins.int = ...,
+        train_rows: _builtins.bytes = ...,
+        val_count: _builtins.int = ...,
+        val_rows: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "row_count", b"row_count", "train_count", b"train_count", "train_rows", b"train_rows", "val_count", b"val_count", "val_rows", b"val_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowSplit: _TypeAlias = RowSplit  # noqa: Y015
+
+@_typing.final
 class EvaluateModelRequest(_message.Message):
     """Asks to measure a model."""
 
@@ -271,7 +346,7 @@ class EvaluateModelRequest(_message.Message):
     dof: _builtins.int
     """Degrees of freedom of `residual_mse` = SSE / dof; absent = rows - parameters."""
     @_builtins.property
-    def loss(self) -> _specs_pb2.Loss:
+    def loss(self) -> _losses_pb2.Loss:
         """The loss to report as `loss`; absent = the one it was trained with."""
 
     def __init__(
@@ -279,7 +354,7 @@ class EvaluateModelRequest(_message.Message):
         *,
         name: _builtins.str = ...,
         dataset: _builtins.str = ...,
-        loss: _specs_pb2.Loss | None = ...,
+        loss: _losses_pb2.Loss | None = ...,
         dof: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dof", b"_dof", "dof", b"dof", "loss", b"loss"]  # noqa: Y015
@@ -303,6 +378,7 @@ class Evaluation(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    CONFUSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model, with its version."""
     dataset: _builtins.str
@@ -311,11 +387,17 @@ class Evaluation(_message.Message):
     """Rows that were measured."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.Metric]:
-        """`loss`; for numbers `mae`, `mse`, `r2`, `residual_mse`; for classes `accuracy`, `log_loss`."""
+        """`loss`; for numbers `mae`, `mse`, `rmse`, `r2`, `residual_mse`; for classes `accuracy`, `balanced_accuracy`,
+        `precision`, `recall`, `f1`, and where probabilities are known `roc_auc`, `log_loss`.
+        """
 
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.Finding]:
         """What a person should know."""
+
+    @_builtins.property
+    def confusion(self) -> _tables_pb2.ConfusionMatrix:
+        """How often which class was answered for which; absent for numbers, and for more than 100 classes."""
 
     def __init__(
         self,
@@ -325,10 +407,11 @@ class Evaluation(_message.Message):
         row_count: _builtins.int = ...,
         metrics: _abc.Iterable[_tables_pb2.Metric] | None = ...,
         findings: _abc.Iterable[_tables_pb2.Finding] | None = ...,
+        confusion: _tables_pb2.ConfusionMatrix | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confusion", b"confusion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "findings", b"findings", "metrics", b"metrics", "model", b"model", "row_count", b"row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confusion", b"confusion", "dataset", b"dataset", "findings", b"findings", "metrics", b"metrics", "model", b"model", "row_count", b"row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,11 @@ class ModelServiceStub:
                 request_serializer=traind_dot_v1_dot_models__pb2.GetWeightsRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_models__pb2.Weights.FromString,
                 _registered_method=True)
+        self.GetSplit = channel.unary_unary(
+                '/traind.v1.ModelService/GetSplit',
+                request_serializer=traind_dot_v1_dot_models__pb2.GetSplitRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.RowSplit.FromString,
+                _registered_method=True)
         self.EvaluateModel = channel.unary_unary(
                 '/traind.v1.ModelService/EvaluateModel',
                 request_serializer=traind_dot_v1_dot_models__pb2.EvaluateModelRequest.SerializeToString,
@@ -94,6 +99,15 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSplit(self, request, context):
+        """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EvaluateModel(self, request, context):
         """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
@@ -120,6 +134,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetWeights,
                     request_deserializer=traind_dot_v1_dot_models__pb2.GetWeightsRequest.FromString,
                     response_serializer=traind_dot_v1_dot_models__pb2.Weights.SerializeToString,
+            ),
+            'GetSplit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSplit,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.GetSplitRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.RowSplit.SerializeToString,
             ),
             'EvaluateModel': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluateModel,
@@ -212,6 +231,33 @@ class ModelService:
             '/traind.v1.ModelService/GetWeights',
             traind_dot_v1_dot_models__pb2.GetWeightsRequest.SerializeToString,
             traind_dot_v1_dot_models__pb2.Weights.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSplit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/GetSplit',
+            traind_dot_v1_dot_models__pb2.GetSplitRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.RowSplit.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,11 @@ class ModelServiceStub:
 
     Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 200,000 parameters), DATA_CORRUPT.
     """
+    GetSplit: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetSplitRequest, _models_pb2.RowSplit]
+    """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
     EvaluateModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
@@ -81,6 +86,11 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Gets a model's weights as numbers, for looking at small models. Needs scope `read`.
 
     Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 200,000 parameters), DATA_CORRUPT.
+    """
+    GetSplit: _aio.UnaryUnaryMultiCallable[_models_pb2.GetSplitRequest, _models_pb2.RowSplit]  # type: ignore[assignment]
+    """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
     """
     EvaluateModel: _aio.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]  # type: ignore[assignment]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
@@ -126,6 +136,17 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets a model's weights as numbers, for looking at small models. Needs scope `read`.
 
         Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 200,000 parameters), DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSplit(
+        self,
+        request: _models_pb2.GetSplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.RowSplit, _abc.Awaitable[_models_pb2.RowSplit]]:
+        """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

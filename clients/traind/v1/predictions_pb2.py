@@ -29,7 +29,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btraind/v1/predictions.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x16traind/v1/tables.proto\"\x84\x01\n\x0ePredictRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x37\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x17.traind.v1.ColumnValuesB\r\xe2\x41\x01\x02\xbaH\x06\x92\x01\x03\x10\x80 \x12\x1b\n\rreturn_hidden\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xa7\x01\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.traind.v1.ColumnValues\x12.\n\rprobabilities\x18\x03 \x03(\x0b\x32\x17.traind.v1.ColumnValues\x12\'\n\x06hidden\x18\x04 \x03(\x0b\x32\x17.traind.v1.HiddenOutput\"?\n\x0cHiddenOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06output\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor2\xba\x01\n\x11PredictionService\x12\xa4\x01\n\x07Predict\x12\x19.traind.v1.PredictRequest\x1a\x1a.traind.v1.PredictResponse\"b\xda\x41\x0cname,columns\x82\xd3\xe4\x93\x02M\"\x1b/v1/{name=models/*}:predict:\x01*Z+\"&/v1/{name=models/*/versions/*}:predict:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btraind/v1/predictions.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x16traind/v1/tables.proto\"\x84\x01\n\x0ePredictRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x37\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x17.traind.v1.ColumnValuesB\r\xe2\x41\x01\x02\xbaH\x06\x92\x01\x03\x10\x80 \x12\x1b\n\rreturn_hidden\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xd4\x01\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x17.traind.v1.ColumnValues\x12.\n\rprobabilities\x18\x03 \x03(\x0b\x32\x17.traind.v1.ColumnValues\x12\'\n\x06hidden\x18\x04 \x03(\x0b\x32\x17.traind.v1.HiddenOutput\x12+\n\ndeviations\x18\x05 \x03(\x0b\x32\x17.traind.v1.ColumnValues\"?\n\x0cHiddenOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06output\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor2\xba\x01\n\x11PredictionService\x12\xa4\x01\n\x07Predict\x12\x19.traind.v1.PredictRequest\x1a\x1a.traind.v1.PredictResponse\"b\xda\x41\x0cname,columns\x82\xd3\xe4\x93\x02M\"\x1b/v1/{name=models/*}:predict:\x01*Z+\"&/v1/{name=models/*/versions/*}:predict:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,9 +47,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST']._serialized_start=184
   _globals['_PREDICTREQUEST']._serialized_end=316
   _globals['_PREDICTRESPONSE']._serialized_start=319
-  _globals['_PREDICTRESPONSE']._serialized_end=486
-  _globals['_HIDDENOUTPUT']._serialized_start=488
-  _globals['_HIDDENOUTPUT']._serialized_end=551
-  _globals['_PREDICTIONSERVICE']._serialized_start=554
-  _globals['_PREDICTIONSERVICE']._serialized_end=740
+  _globals['_PREDICTRESPONSE']._serialized_end=531
+  _globals['_HIDDENOUTPUT']._serialized_start=533
+  _globals['_HIDDENOUTPUT']._serialized_end=596
+  _globals['_PREDICTIONSERVICE']._serialized_start=599
+  _globals['_PREDICTIONSERVICE']._serialized_end=785
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class PredictResponse(_message.Message):
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
+    DEVIATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered, with its version."""
     @_builtins.property
@@ -75,6 +76,12 @@ class PredictResponse(_message.Message):
     def hidden(self) -> _containers.RepeatedCompositeFieldContainer[Global___HiddenOutput]:
         """With `return_hidden`: one for each hidden layer, in order."""
 
+    @_builtins.property
+    def deviations(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.ColumnValues]:
+        """Of a model of `gaussian_nll`: for each target, under its name, the standard deviation that the model expects of
+        its own answer, in the target's units. Where targets were transformed, to first order.
+        """
+
     def __init__(
         self,
         *,
@@ -82,10 +89,11 @@ class PredictResponse(_message.Message):
         predictions: _abc.Iterable[_tables_pb2.ColumnValues] | None = ...,
         probabilities: _abc.Iterable[_tables_pb2.ColumnValues] | None = ...,
         hidden: _abc.Iterable[Global___HiddenOutput] | None = ...,
+        deviations: _abc.Iterable[_tables_pb2.ColumnValues] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hidden", b"hidden", "model", b"model", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviations", b"deviations", "hidden", b"hidden", "model", b"model", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,10 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
-from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
+from traind.v1 import learning_pb2 as traind_dot_v1_dot_learning__pb2
+from traind.v1 import losses_pb2 as traind_dot_v1_dot_losses__pb2
+from traind.v1 import networks_pb2 as traind_dot_v1_dot_networks__pb2
+from traind.v1 import preprocess_pb2 as traind_dot_v1_dot_preprocess__pb2
+from traind.v1 import splits_pb2 as traind_dot_v1_dot_splits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15traind/v1/specs.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x16traind/v1/tables.proto\"\xba\x03\n\tTrainSpec\x12(\n\x06inputs\x18\x01 \x03(\tB\x18\xe2\x41\x01\x01\xbaH\x11\x92\x01\x0e\x10\x80 \x18\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12\'\n\x06target\x18\x02 \x03(\tB\x17\xe2\x41\x01\x02\xbaH\x10\x92\x01\r\x08\x01\x10\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12/\n\x07network\x18\x03 \x01(\x0b\x32\x12.traind.v1.NetworkB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\npreprocess\x18\x04 \x01(\x0b\x32\x15.traind.v1.PreprocessB\x04\xe2\x41\x01\x01\x12%\n\x05split\x18\x05 \x01(\x0b\x32\x10.traind.v1.SplitB\x04\xe2\x41\x01\x01\x12#\n\x04loss\x18\x06 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12%\n\x05learn\x18\x07 \x01(\x0b\x32\x10.traind.v1.LearnB\x04\xe2\x41\x01\x01\x12\x37\n\x05\x64type\x18\x08 \x01(\x0e\x32\x1a.traind.v1.TrainSpec.DtypeB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x12\n\x04seed\x18\t \x01(\rB\x04\xe2\x41\x01\x01\"8\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT64\x10\x02\"\xec\x01\n\x07Network\x12#\n\x06linear\x18\x01 \x01(\x0b\x32\x11.traind.v1.LinearH\x00\x12+\n\nperceptron\x18\x02 \x01(\x0b\x32\x15.traind.v1.PerceptronH\x00\x12\x1d\n\x03mlp\x18\x03 \x01(\x0b\x32\x0e.traind.v1.MlpH\x00\"a\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x0c\n\x08IDENTITY\x10\x01\x12\x08\n\x04STEP\x10\x02\x12\x0b\n\x07SIGMOID\x10\x03\x12\x08\n\x04TANH\x10\x04\x12\x08\n\x04RELU\x10\x05\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"*\n\x06Linear\x12\x17\n\x04\x62ias\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x07\n\x05_bias\".\n\nPerceptron\x12\x17\n\x04\x62ias\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x07\n\x05_bias\"\x91\x01\n\x03Mlp\x12\'\n\x06hidden\x18\x01 \x03(\x05\x42\x17\xe2\x41\x01\x01\xbaH\x10\x92\x01\r\x10\x80\x04\"\x08\x1a\x06\x18\x80\x80@(\x01\x12?\n\nactivation\x18\x02 \x01(\x0e\x32\x1d.traind.v1.Network.ActivationB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x04\x62ias\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x07\n\x05_bias\"\x8b\x01\n\nPreprocess\x12\x38\n\x05scale\x18\x01 \x01(\x0e\x32\x1b.traind.v1.Preprocess.ScaleB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\"C\n\x05Scale\x12\x15\n\x11SCALE_UNSPECIFIED\x10\x00\x12\x08\n\x04NONE\x10\x01\x12\x0c\n\x08STANDARD\x10\x02\x12\x0b\n\x07MIN_MAX\x10\x03\"b\n\x05Split\x12&\n\x08hold_out\x18\x01 \x01(\x0b\x32\x12.traind.v1.HoldOutH\x00\x12\"\n\x04none\x18\x02 \x01(\x0b\x32\x12.traind.v1.NoSplitH\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"v\n\x07HoldOut\x12\x34\n\x08\x66raction\x18\x01 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x11\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12\x1b\n\x08stratify\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x42\x0b\n\t_fractionB\x0b\n\t_stratify\"\t\n\x07NoSplit\"\xdf\x01\n\x04Loss\x12\x1d\n\x03mse\x18\x01 \x01(\x0b\x32\x0e.traind.v1.MseH\x00\x12\x1d\n\x03mae\x18\x02 \x01(\x0b\x32\x0e.traind.v1.MaeH\x00\x12\x1d\n\x03\x62\x63\x65\x18\x03 \x01(\x0b\x32\x0e.traind.v1.BceH\x00\x12\x30\n\rcross_entropy\x18\x04 \x01(\x0b\x32\x17.traind.v1.CrossEntropyH\x00\"9\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x08\n\x04MEAN\x10\x01\x12\x07\n\x03SUM\x10\x02\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"=\n\x03Mse\x12\x36\n\treduction\x18\x01 \x01(\x0e\x32\x19.traind.v1.Loss.ReductionB\x08\xbaH\x05\x82\x01\x02\x10\x01\"=\n\x03Mae\x12\x36\n\treduction\x18\x01 \x01(\x0e\x32\x19.traind.v1.Loss.ReductionB\x08\xbaH\x05\x82\x01\x02\x10\x01\"=\n\x03\x42\x63\x65\x12\x36\n\treduction\x18\x01 \x01(\x0e\x32\x19.traind.v1.Loss.ReductionB\x08\xbaH\x05\x82\x01\x02\x10\x01\"F\n\x0c\x43rossEntropy\x12\x36\n\treduction\x18\x01 \x01(\x0e\x32\x19.traind.v1.Loss.ReductionB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xba\x01\n\x05Learn\x12\'\n\x08gradient\x18\x01 \x01(\x0b\x32\x13.traind.v1.GradientH\x00\x12!\n\x05\x65xact\x18\x02 \x01(\x0b\x32\x10.traind.v1.ExactH\x00\x12\x34\n\x0fperceptron_rule\x18\x03 \x01(\x0b\x32\x19.traind.v1.PerceptronRuleH\x00\x12!\n\x05given\x18\x04 \x01(\x0b\x32\x10.traind.v1.GivenH\x00\x42\x0c\n\x03way\x12\x05\xbaH\x02\x08\x01\"\x8b\x02\n\x08Gradient\x12-\n\toptimizer\x18\x01 \x01(\x0b\x32\x14.traind.v1.OptimizerB\x04\xe2\x41\x01\x01\x12$\n\x06\x65pochs\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12(\n\nbatch_size\x18\x03 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\x80\x80@(\x01H\x01\x88\x01\x01\x12\x34\n\x04keep\x18\x04 \x01(\x0e\x32\x18.traind.v1.Gradient.KeepB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\"0\n\x04Keep\x12\x14\n\x10KEEP_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42\x45ST\x10\x01\x12\x08\n\x04LAST\x10\x02\x42\t\n\x07_epochsB\r\n\x0b_batch_size\"\x92\x01\n\tOptimizer\x12\x36\n\x10gradient_descent\x18\x01 \x01(\x0b\x32\x1a.traind.v1.GradientDescentH\x00\x12\x1d\n\x03sgd\x18\x02 \x01(\x0b\x32\x0e.traind.v1.SgdH\x00\x12\x1f\n\x04\x61\x64\x61m\x18\x03 \x01(\x0b\x32\x0f.traind.v1.AdamH\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"H\n\x0fGradientDescent\x12.\n\x02lr\x18\x01 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x42\x05\n\x03_lr\"\xba\x01\n\x03Sgd\x12.\n\x02lr\x18\x01 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12/\n\x08momentum\x18\x02 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x11\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12\x16\n\x08nesterov\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x33\n\x0cweight_decay\x18\x04 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x42\x05\n\x03_lr\"\xa5\x02\n\x04\x41\x64\x61m\x12.\n\x02lr\x18\x01 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12\x31\n\x05\x62\x65ta1\x18\x02 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x11\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x31\n\x05\x62\x65ta2\x18\x03 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x11\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x12/\n\x03\x65ps\x18\x04 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12\x33\n\x0cweight_decay\x18\x05 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00@\x8f@)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x42\x05\n\x03_lrB\x08\n\x06_beta1B\x08\n\x06_beta2B\x06\n\x04_eps\"\x07\n\x05\x45xact\"A\n\x0ePerceptronRule\x12$\n\x06\x65pochs\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x42\t\n\x07_epochs\"\x8b\x01\n\x05Given\x12?\n\x07weights\x18\x01 \x03(\x0b\x32\x1d.traind.v1.Given.WeightsEntryB\x0f\xe2\x41\x01\x02\xbaH\x08\x9a\x01\x05\x08\x01\x10\x80\x08\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15traind/v1/specs.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18traind/v1/learning.proto\x1a\x16traind/v1/losses.proto\x1a\x18traind/v1/networks.proto\x1a\x1atraind/v1/preprocess.proto\x1a\x16traind/v1/splits.proto\"\xb4\x05\n\tTrainSpec\x12(\n\x06inputs\x18\x01 \x03(\tB\x18\xe2\x41\x01\x01\xbaH\x11\x92\x01\x0e\x10\x80 \x18\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12)\n\x06target\x18\x02 \x03(\tB\x19\xe2\x41\x01\x02\xbaH\x12\x92\x01\x0f\x08\x01\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02\x12/\n\x07network\x18\x03 \x01(\x0b\x32\x12.traind.v1.NetworkB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\npreprocess\x18\x04 \x01(\x0b\x32\x15.traind.v1.PreprocessB\x04\xe2\x41\x01\x01\x12%\n\x05split\x18\x05 \x01(\x0b\x32\x10.traind.v1.SplitB\x04\xe2\x41\x01\x01\x12#\n\x04loss\x18\x06 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12%\n\x05learn\x18\x07 \x01(\x0b\x32\x10.traind.v1.LearnB\x04\xe2\x41\x01\x01\x12\x37\n\x05\x64type\x18\x08 \x01(\x0e\x32\x1a.traind.v1.TrainSpec.DtypeB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x12\n\x04seed\x18\t \x01(\rB\x04\xe2\x41\x01\x01\x12J\n\x0b\x65very_epoch\x18\n \x03(\x0e\x32\x1c.traind.v1.TrainSpec.MeasureB\x17\xe2\x41\x01\x01\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"8\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x46LOAT32\x10\x01\x12\x0b\n\x07\x46LOAT64\x10\x02\"\xa9\x01\n\x07Measure\x12\x17\n\x13MEASURE_UNSPECIFIED\x10\x00\x12\x07\n\x03MAE\x10\x01\x12\x07\n\x03MSE\x10\x02\x12\x08\n\x04RMSE\x10\x03\x12\x06\n\x02R2\x10\x04\x12\x0c\n\x08\x41\x43\x43URACY\x10\x05\x12\x15\n\x11\x42\x41LANCED_ACCURACY\x10\x06\x12\r\n\tPRECISION\x10\x07\x12\n\n\x06RECALL\x10\x08\x12\x06\n\x02\x46\x31\x10\t\x12\x0b\n\x07ROC_AUC\x10\n\x12\x0c\n\x08LOG_LOSS\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINSPEC'].fields_by_name['inputs']._loaded_options = None
   _globals['_TRAINSPEC'].fields_by_name['inputs']._serialized_options = b'\342A\001\001\272H\021\222\001\016\020\200 \030\001\"\007r\005\020\001\030\200\002'
   _globals['_TRAINSPEC'].fields_by_name['target']._loaded_options = None
-  _globals['_TRAINSPEC'].fields_by_name['target']._serialized_options = b'\342A\001\002\272H\020\222\001\r\010\001\020\001\"\007r\005\020\001\030\200\002'
+  _globals['_TRAINSPEC'].fields_by_name['target']._serialized_options = b'\342A\001\002\272H\022\222\001\017\010\001\020@\030\001\"\007r\005\020\001\030\200\002'
   _globals['_TRAINSPEC'].fields_by_name['network']._loaded_options = None
   _globals['_TRAINSPEC'].fields_by_name['network']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_TRAINSPEC'].fields_by_name['preprocess']._loaded_options = None
@@ -52,130 +56,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINSPEC'].fields_by_name['dtype']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
   _globals['_TRAINSPEC'].fields_by_name['seed']._loaded_options = None
   _globals['_TRAINSPEC'].fields_by_name['seed']._serialized_options = b'\342A\001\001'
-  _globals['_NETWORK'].oneofs_by_name['kind']._loaded_options = None
-  _globals['_NETWORK'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
-  _globals['_LINEAR'].fields_by_name['bias']._loaded_options = None
-  _globals['_LINEAR'].fields_by_name['bias']._serialized_options = b'\342A\001\001'
-  _globals['_PERCEPTRON'].fields_by_name['bias']._loaded_options = None
-  _globals['_PERCEPTRON'].fields_by_name['bias']._serialized_options = b'\342A\001\001'
-  _globals['_MLP'].fields_by_name['hidden']._loaded_options = None
-  _globals['_MLP'].fields_by_name['hidden']._serialized_options = b'\342A\001\001\272H\020\222\001\r\020\200\004\"\010\032\006\030\200\200@(\001'
-  _globals['_MLP'].fields_by_name['activation']._loaded_options = None
-  _globals['_MLP'].fields_by_name['activation']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
-  _globals['_MLP'].fields_by_name['bias']._loaded_options = None
-  _globals['_MLP'].fields_by_name['bias']._serialized_options = b'\342A\001\001'
-  _globals['_PREPROCESS'].fields_by_name['scale']._loaded_options = None
-  _globals['_PREPROCESS'].fields_by_name['scale']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
-  _globals['_SPLIT'].oneofs_by_name['kind']._loaded_options = None
-  _globals['_SPLIT'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
-  _globals['_HOLDOUT'].fields_by_name['fraction']._loaded_options = None
-  _globals['_HOLDOUT'].fields_by_name['fraction']._serialized_options = b'\342A\001\001\272H\026\022\024\021\000\000\000\000\000\000\360?!\000\000\000\000\000\000\000\000@\001'
-  _globals['_HOLDOUT'].fields_by_name['stratify']._loaded_options = None
-  _globals['_HOLDOUT'].fields_by_name['stratify']._serialized_options = b'\342A\001\001'
-  _globals['_LOSS'].oneofs_by_name['kind']._loaded_options = None
-  _globals['_LOSS'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
-  _globals['_MSE'].fields_by_name['reduction']._loaded_options = None
-  _globals['_MSE'].fields_by_name['reduction']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_MAE'].fields_by_name['reduction']._loaded_options = None
-  _globals['_MAE'].fields_by_name['reduction']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_BCE'].fields_by_name['reduction']._loaded_options = None
-  _globals['_BCE'].fields_by_name['reduction']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_CROSSENTROPY'].fields_by_name['reduction']._loaded_options = None
-  _globals['_CROSSENTROPY'].fields_by_name['reduction']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_LEARN'].oneofs_by_name['way']._loaded_options = None
-  _globals['_LEARN'].oneofs_by_name['way']._serialized_options = b'\272H\002\010\001'
-  _globals['_GRADIENT'].fields_by_name['optimizer']._loaded_options = None
-  _globals['_GRADIENT'].fields_by_name['optimizer']._serialized_options = b'\342A\001\001'
-  _globals['_GRADIENT'].fields_by_name['epochs']._loaded_options = None
-  _globals['_GRADIENT'].fields_by_name['epochs']._serialized_options = b'\342A\001\001\272H\010\032\006\030\300\204=(\001'
-  _globals['_GRADIENT'].fields_by_name['batch_size']._loaded_options = None
-  _globals['_GRADIENT'].fields_by_name['batch_size']._serialized_options = b'\342A\001\001\272H\010\032\006\030\200\200@(\001'
-  _globals['_GRADIENT'].fields_by_name['keep']._loaded_options = None
-  _globals['_GRADIENT'].fields_by_name['keep']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
-  _globals['_OPTIMIZER'].oneofs_by_name['kind']._loaded_options = None
-  _globals['_OPTIMIZER'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
-  _globals['_GRADIENTDESCENT'].fields_by_name['lr']._loaded_options = None
-  _globals['_GRADIENTDESCENT'].fields_by_name['lr']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000@\217@!\000\000\000\000\000\000\000\000@\001'
-  _globals['_SGD'].fields_by_name['lr']._loaded_options = None
-  _globals['_SGD'].fields_by_name['lr']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000@\217@!\000\000\000\000\000\000\000\000@\001'
-  _globals['_SGD'].fields_by_name['momentum']._loaded_options = None
-  _globals['_SGD'].fields_by_name['momentum']._serialized_options = b'\342A\001\001\272H\026\022\024\021\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000@\001'
-  _globals['_SGD'].fields_by_name['nesterov']._loaded_options = None
-  _globals['_SGD'].fields_by_name['nesterov']._serialized_options = b'\342A\001\001'
-  _globals['_SGD'].fields_by_name['weight_decay']._loaded_options = None
-  _globals['_SGD'].fields_by_name['weight_decay']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
-  _globals['_ADAM'].fields_by_name['lr']._loaded_options = None
-  _globals['_ADAM'].fields_by_name['lr']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000@\217@!\000\000\000\000\000\000\000\000@\001'
-  _globals['_ADAM'].fields_by_name['beta1']._loaded_options = None
-  _globals['_ADAM'].fields_by_name['beta1']._serialized_options = b'\342A\001\001\272H\026\022\024\021\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000@\001'
-  _globals['_ADAM'].fields_by_name['beta2']._loaded_options = None
-  _globals['_ADAM'].fields_by_name['beta2']._serialized_options = b'\342A\001\001\272H\026\022\024\021\000\000\000\000\000\000\360?)\000\000\000\000\000\000\000\000@\001'
-  _globals['_ADAM'].fields_by_name['eps']._loaded_options = None
-  _globals['_ADAM'].fields_by_name['eps']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\000\000@\001'
-  _globals['_ADAM'].fields_by_name['weight_decay']._loaded_options = None
-  _globals['_ADAM'].fields_by_name['weight_decay']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000@\217@)\000\000\000\000\000\000\000\000@\001'
-  _globals['_PERCEPTRONRULE'].fields_by_name['epochs']._loaded_options = None
-  _globals['_PERCEPTRONRULE'].fields_by_name['epochs']._serialized_options = b'\342A\001\001\272H\010\032\006\030\300\204=(\001'
-  _globals['_GIVEN_WEIGHTSENTRY']._loaded_options = None
-  _globals['_GIVEN_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_GIVEN'].fields_by_name['weights']._loaded_options = None
-  _globals['_GIVEN'].fields_by_name['weights']._serialized_options = b'\342A\001\002\272H\010\232\001\005\010\001\020\200\010'
-  _globals['_TRAINSPEC']._serialized_start=123
-  _globals['_TRAINSPEC']._serialized_end=565
-  _globals['_TRAINSPEC_DTYPE']._serialized_start=509
-  _globals['_TRAINSPEC_DTYPE']._serialized_end=565
-  _globals['_NETWORK']._serialized_start=568
-  _globals['_NETWORK']._serialized_end=804
-  _globals['_NETWORK_ACTIVATION']._serialized_start=692
-  _globals['_NETWORK_ACTIVATION']._serialized_end=789
-  _globals['_LINEAR']._serialized_start=806
-  _globals['_LINEAR']._serialized_end=848
-  _globals['_PERCEPTRON']._serialized_start=850
-  _globals['_PERCEPTRON']._serialized_end=896
-  _globals['_MLP']._serialized_start=899
-  _globals['_MLP']._serialized_end=1044
-  _globals['_PREPROCESS']._serialized_start=1047
-  _globals['_PREPROCESS']._serialized_end=1186
-  _globals['_PREPROCESS_SCALE']._serialized_start=1119
-  _globals['_PREPROCESS_SCALE']._serialized_end=1186
-  _globals['_SPLIT']._serialized_start=1188
-  _globals['_SPLIT']._serialized_end=1286
-  _globals['_HOLDOUT']._serialized_start=1288
-  _globals['_HOLDOUT']._serialized_end=1406
-  _globals['_NOSPLIT']._serialized_start=1408
-  _globals['_NOSPLIT']._serialized_end=1417
-  _globals['_LOSS']._serialized_start=1420
-  _globals['_LOSS']._serialized_end=1643
-  _globals['_LOSS_REDUCTION']._serialized_start=1571
-  _globals['_LOSS_REDUCTION']._serialized_end=1628
-  _globals['_MSE']._serialized_start=1645
-  _globals['_MSE']._serialized_end=1706
-  _globals['_MAE']._serialized_start=1708
-  _globals['_MAE']._serialized_end=1769
-  _globals['_BCE']._serialized_start=1771
-  _globals['_BCE']._serialized_end=1832
-  _globals['_CROSSENTROPY']._serialized_start=1834
-  _globals['_CROSSENTROPY']._serialized_end=1904
-  _globals['_LEARN']._serialized_start=1907
-  _globals['_LEARN']._serialized_end=2093
-  _globals['_GRADIENT']._serialized_start=2096
-  _globals['_GRADIENT']._serialized_end=2363
-  _globals['_GRADIENT_KEEP']._serialized_start=2289
-  _globals['_GRADIENT_KEEP']._serialized_end=2337
-  _globals['_OPTIMIZER']._serialized_start=2366
-  _globals['_OPTIMIZER']._serialized_end=2512
-  _globals['_GRADIENTDESCENT']._serialized_start=2514
-  _globals['_GRADIENTDESCENT']._serialized_end=2586
-  _globals['_SGD']._serialized_start=2589
-  _globals['_SGD']._serialized_end=2775
-  _globals['_ADAM']._serialized_start=2778
-  _globals['_ADAM']._serialized_end=3071
-  _globals['_EXACT']._serialized_start=3073
-  _globals['_EXACT']._serialized_end=3080
-  _globals['_PERCEPTRONRULE']._serialized_start=3082
-  _globals['_PERCEPTRONRULE']._serialized_end=3147
-  _globals['_GIVEN']._serialized_start=3150
-  _globals['_GIVEN']._serialized_end=3289
-  _globals['_GIVEN_WEIGHTSENTRY']._serialized_start=3224
-  _globals['_GIVEN_WEIGHTSENTRY']._serialized_end=3289
+  _globals['_TRAINSPEC'].fields_by_name['every_epoch']._loaded_options = None
+  _globals['_TRAINSPEC'].fields_by_name['every_epoch']._serialized_options = b'\342A\001\001\272H\020\222\001\r\020\020\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_TRAINSPEC']._serialized_start=227
+  _globals['_TRAINSPEC']._serialized_end=919
+  _globals['_TRAINSPEC_DTYPE']._serialized_start=691
+  _globals['_TRAINSPEC_DTYPE']._serialized_end=747
+  _globals['_TRAINSPEC_MEASURE']._serialized_start=750
+  _globals['_TRAINSPEC_MEASURE']._serialized_end=919
 # @@protoc_insertion_point(module_scope)

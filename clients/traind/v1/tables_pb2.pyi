@@ -76,7 +76,7 @@ class Column(_message.Message):
     """Cells that are empty or hold one of `NA`, `N/A`, `NaN`, `null`, `None`."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The values of a CATEGORY, sorted; at most 1000 are kept."""
+        """The values of a CATEGORY, sorted; at most 1000 are kept, and fewer where a table has very many."""
 
     def __init__(
         self,
@@ -193,8 +193,42 @@ class Metric(_message.Message):
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
 @_typing.final
+class ConfusionMatrix(_message.Message):
+    """How often which class was answered for which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    split: _builtins.str
+    """`train` or `val`; empty in an Evaluation."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The classes, in the order of rows and columns."""
+
+    @_builtins.property
+    def counts(self) -> Global___Tensor:
+        """[classes, classes]: row = the right class, column = the answer, value = how many rows."""
+
+    def __init__(
+        self,
+        *,
+        split: _builtins.str = ...,
+        classes: _abc.Iterable[_builtins.str] | None = ...,
+        counts: Global___Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "counts", b"counts", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfusionMatrix: _TypeAlias = ConfusionMatrix  # noqa: Y015
+
+@_typing.final
 class Finding(_message.Message):
-    """Something a person should know about a job, with the figures it rests on."""
+    """Something a person should know about a job or a data set, with the figures it rests on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,6 +254,26 @@ class Finding(_message.Message):
         """`residual_mse` is NaN, for there are no degrees of freedom left. Figures: `rows`, `parameters`."""
         CONSTANT_COLUMN: Finding._Code.ValueType  # 7
         """A column holds one value only and cannot teach anything. Figures: `columns`."""
+        STOPPED_EARLY: Finding._Code.ValueType  # 8
+        """Early stopping ended the loop. Figures: `epoch`, `best_epoch`, `patience`."""
+        TIME_LIMIT: Finding._Code.ValueType  # 9
+        """`max_seconds` ended the loop. Figures: `epoch`, `seconds`."""
+        ROWS_DROPPED: Finding._Code.ValueType  # 10
+        """Rows with missing values were left out. Figures: `rows`, `left`."""
+        UNSEEN_CATEGORIES: Finding._Code.ValueType  # 11
+        """Held-out rows have categories that no training row had. Figures: `rows`."""
+        SUSPECTED_LEAK: Finding._Code.ValueType  # 12
+        """A column tells the target almost exactly, so it may be made of it. Figures: `association`."""
+        IDENTIFIER: Finding._Code.ValueType  # 13
+        """A column tells every row apart, like a number of a customer, and cannot teach anything. Figures: `distinct`, `rows`."""
+        IMBALANCED: Finding._Code.ValueType  # 14
+        """A class is rare. Figures: `rows`, `share`."""
+        SKEWED: Finding._Code.ValueType  # 15
+        """A column of numbers leans far to one side. Figures: `skewness`."""
+        MANY_MISSING: Finding._Code.ValueType  # 16
+        """A column has many missing values. Figures: `missing`, `share`."""
+        DUPLICATE_ROWS: Finding._Code.ValueType  # 17
+        """Rows that stand twice or more. Figures: `rows`."""
 
     class Code(_Code, metaclass=_CodeEnumTypeWrapper):
         """What it is about."""
@@ -240,6 +294,26 @@ class Finding(_message.Message):
     """`residual_mse` is NaN, for there are no degrees of freedom left. Figures: `rows`, `parameters`."""
     CONSTANT_COLUMN: Finding.Code.ValueType  # 7
     """A column holds one value only and cannot teach anything. Figures: `columns`."""
+    STOPPED_EARLY: Finding.Code.ValueType  # 8
+    """Early stopping ended the loop. Figures: `epoch`, `best_epoch`, `patience`."""
+    TIME_LIMIT: Finding.Code.ValueType  # 9
+    """`max_seconds` ended the loop. Figures: `epoch`, `seconds`."""
+    ROWS_DROPPED: Finding.Code.ValueType  # 10
+    """Rows with missing values were left out. Figures: `rows`, `left`."""
+    UNSEEN_CATEGORIES: Finding.Code.ValueType  # 11
+    """Held-out rows have categories that no training row had. Figures: `rows`."""
+    SUSPECTED_LEAK: Finding.Code.ValueType  # 12
+    """A column tells the target almost exactly, so it may be made of it. Figures: `association`."""
+    IDENTIFIER: Finding.Code.ValueType  # 13
+    """A column tells every row apart, like a number of a customer, and cannot teach anything. Figures: `distinct`, `rows`."""
+    IMBALANCED: Finding.Code.ValueType  # 14
+    """A class is rare. Figures: `rows`, `share`."""
+    SKEWED: Finding.Code.ValueType  # 15
+    """A column of numbers leans far to one side. Figures: `skewness`."""
+    MANY_MISSING: Finding.Code.ValueType  # 16
+    """A column has many missing values. Figures: `missing`, `share`."""
+    DUPLICATE_ROWS: Finding.Code.ValueType  # 17
+    """Rows that stand twice or more. Figures: `rows`."""
 
     @_typing.final
     class FiguresEntry(_message.Message):

@@ -5,7 +5,7 @@ import pytest
 
 from traind.errors import InvalidSpec
 from traind.specs import build_job, change_spec, load_spec, parse_job
-from traind.v1 import jobs_pb2, specs_pb2
+from traind.v1 import jobs_pb2, learning_pb2, optimizers_pb2
 
 HOUSE = {
     "dataset": "house-prices",
@@ -143,12 +143,12 @@ def test_changes():
     assert changed("job.train.seed=4").train.seed == 4
     # Either spelling finds the field that is there.
     assert changed("learn.gradient.optimizer.gradient_descent.lr=1").train.learn.gradient.optimizer == (
-        specs_pb2.Optimizer(gradient_descent=specs_pb2.GradientDescent(lr=1))
+        optimizers_pb2.Optimizer(gradient_descent=optimizers_pb2.GradientDescent(lr=1))
     )
 
 
 def test_a_change_of_kind_takes_the_other_kind_away():
-    assert changed("learn.exact={}").train.learn == specs_pb2.Learn(exact=specs_pb2.Exact())
+    assert changed("learn.exact={}").train.learn == learning_pb2.Learn(exact=learning_pb2.Exact())
     assert changed("learn.gradient.optimizer.adam.lr=0.01").train.learn.gradient.optimizer.WhichOneof("kind") == "adam"
     job = changed('evaluate={"model": "house"}')
     assert job.WhichOneof("task") == "evaluate"

@@ -11,6 +11,7 @@ from traind.v1 import (
     datasets_pb2,
     jobs_pb2,
     models_pb2,
+    networks_pb2,
     predictions_pb2,
     server_pb2,
     specs_pb2,
@@ -274,7 +275,7 @@ CASES = [
             job=jobs_pb2.Job(
                 name="jobs/mine",
                 dataset="penguins",
-                train=specs_pb2.TrainSpec(target=["price"], network=specs_pb2.Network(linear={})),
+                train=specs_pb2.TrainSpec(target=["price"], network=networks_pb2.Network(linear={})),
                 state="SUCCEEDED",
                 done=True,
                 epoch=9,

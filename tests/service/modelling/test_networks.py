@@ -8,7 +8,7 @@ import torch
 
 from service.modelling import networks
 from tests.service.modelling.cases import Column, spec_of
-from traind.v1 import specs_pb2
+from traind.v1 import networks_pb2
 
 
 def network_of(spec):
@@ -41,7 +41,7 @@ def test_shapes_and_counts_are_those_of_the_built_network(spec):
 
 def test_counts_do_not_overflow():
     widths = [1 << 20] * 512
-    network = specs_pb2.Network(mlp=specs_pb2.Mlp(hidden=widths, bias=True))
+    network = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=widths, bias=True))
     expected = 511 * (1 << 40) + (3 + 1) * (1 << 20) + 512 * (1 << 20) + 1
     assert networks.count_parameters(network, 3, 1) == expected
 
@@ -86,7 +86,7 @@ def test_mlp_against_numpy(activation, expected):
 
 
 def test_every_activation_is_built():
-    known = set(specs_pb2.Network.Activation.values()) - {specs_pb2.Network.ACTIVATION_UNSPECIFIED}
+    known = set(networks_pb2.Network.Activation.values()) - {networks_pb2.Network.ACTIVATION_UNSPECIFIED}
     assert set(networks.ACTIVATIONS) == known
 
 

@@ -6,7 +6,7 @@ import torch
 
 from service.modelling import optimizers
 from tests.service.modelling.cases import spec_of
-from traind.v1 import specs_pb2
+from traind.v1 import optimizers_pb2
 
 STEPS = 10
 GRADIENTS = np.random.default_rng(5).standard_normal((STEPS, 3, 2))
@@ -68,7 +68,7 @@ def test_against_its_rule(spec, expected):
 
 
 def test_every_kind_is_built():
-    for field in specs_pb2.Optimizer.DESCRIPTOR.oneofs_by_name["kind"].fields:
+    for field in optimizers_pb2.Optimizer.DESCRIPTOR.oneofs_by_name["kind"].fields:
         spec = optimizer_of({field.json_name: {"lr": 0.5}})
         assert optimizers.build_optimizer(spec, [torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.5
         assert optimizers.learning_rate(spec) == 0.5

@@ -7,7 +7,19 @@ from google.protobuf import json_format
 
 from service.requests import Findings
 from service.rest.decoding import fill, fill_query
-from traind.v1 import jobs_pb2, models_pb2, predictions_pb2, specs_pb2, tables_pb2, uploads_pb2
+from traind.v1 import (
+    jobs_pb2,
+    learning_pb2,
+    losses_pb2,
+    models_pb2,
+    networks_pb2,
+    optimizers_pb2,
+    predictions_pb2,
+    specs_pb2,
+    splits_pb2,
+    tables_pb2,
+    uploads_pb2,
+)
 
 
 def read(message, given):
@@ -27,11 +39,11 @@ ROUND_TRIPS = [
         train=specs_pb2.TrainSpec(
             inputs=["a", "b"],
             target=["c"],
-            network=specs_pb2.Network(mlp=specs_pb2.Mlp(hidden=[3, 4], activation="TANH", bias=False)),
-            split=specs_pb2.Split(none={}),
-            loss=specs_pb2.Loss(mse=specs_pb2.Mse(reduction="SUM")),
-            learn=specs_pb2.Learn(
-                given=specs_pb2.Given(weights={"w": tables_pb2.Tensor(shape=[1, 2], values=[math.inf, -0.0])})
+            network=networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=[3, 4], activation="TANH", bias=False)),
+            split=splits_pb2.Split(none={}),
+            loss=losses_pb2.Loss(mse=losses_pb2.Mse(reduction="SUM")),
+            learn=learning_pb2.Learn(
+                given=learning_pb2.Given(weights={"w": tables_pb2.Tensor(shape=[1, 2], values=[math.inf, -0.0])})
             ),
             dtype="FLOAT64",
             seed=2**32 - 1,
@@ -99,7 +111,7 @@ def test_what_is_no_whole_number(given, says):
     [(1, 1.0), ("1.5e3", 1500.0), (10**30, 1e30), ("Infinity", math.inf), ("-Infinity", -math.inf), (-0.0, -0.0)],
 )
 def test_numbers(given, value):
-    adam = specs_pb2.Adam()
+    adam = optimizers_pb2.Adam()
     assert read(adam, {"lr": given}) == []
     assert adam.lr == value
 
@@ -107,7 +119,7 @@ def test_numbers(given, value):
 @pytest.mark.parametrize("given", [math.nan, math.inf, -math.inf, 10**400, "1e999", True, "nan", "inf", "1 ", "", []])
 def test_what_is_no_number(given):
     """A float that is not finite can only have come from a bare NaN, Infinity or 1e999."""
-    assert paths(specs_pb2.Adam(), {"lr": given}) == ["lr"]
+    assert paths(optimizers_pb2.Adam(), {"lr": given}) == ["lr"]
     tensor = tables_pb2.Tensor()
     assert paths(tensor, {"values": [1.5, given, 2]}) == ["values[1]"]
 
@@ -131,12 +143,12 @@ def test_what_is_no_number(given):
         (predictions_pb2.PredictRequest(), None, ["(body)"]),
         (specs_pb2.TrainSpec(), {"dtype": "FLOAT16"}, ["dtype"]),
         (specs_pb2.TrainSpec(), {"dtype": True}, ["dtype"]),
-        (specs_pb2.Network(), {"linear": {}, "mlp": {}}, ["mlp"]),
+        (networks_pb2.Network(), {"linear": {}, "mlp": {}}, ["mlp"]),
         (specs_pb2.TrainSpec(), {"network": {"linear": {}, "mlp": {}}}, ["network"]),
-        (specs_pb2.Gradient(), {"batchSize": 1, "batch_size": 2}, ["batch_size"]),
-        (specs_pb2.Given(), {"weights": {"\ud800": {}}}, ['weights["\\ud800"]']),
-        (specs_pb2.Given(), {"weights": [1]}, ["weights"]),
-        (specs_pb2.Given(), {"weights": {"w": {"shape": ["x"]}}}, ['weights["w"].shape[0]']),
+        (learning_pb2.Gradient(), {"batchSize": 1, "batch_size": 2}, ["batch_size"]),
+        (learning_pb2.Given(), {"weights": {"\ud800": {}}}, ['weights["\\ud800"]']),
+        (learning_pb2.Given(), {"weights": [1]}, ["weights"]),
+        (learning_pb2.Given(), {"weights": {"w": {"shape": ["x"]}}}, ['weights["w"].shape[0]']),
         (uploads_pb2.WriteUploadRequest(), {"data": "%%"}, ["data"]),
     ],
 )
