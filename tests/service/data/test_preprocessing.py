@@ -10,7 +10,7 @@ from service.data.preprocessing import ROWS_AT_ONCE, Fitted, apply, fit
 from service.data.table import Table, TableColumn, table_from_values
 from service.errors import DataCorrupt, InvalidField, InvalidTable
 from tests.service.data.csvs import Column
-from traind.v1.specs_pb2 import Preprocess
+from traind.v1.preprocess_pb2 import Preprocess
 from traind.v1.tables_pb2 import ColumnValues
 
 NUMBERS = ["whole", "far", "small", "big"]

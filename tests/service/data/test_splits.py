@@ -5,7 +5,7 @@ import pytest
 
 from service.data.splits import split_rows
 from service.errors import InvalidField
-from traind.v1.specs_pb2 import HoldOut, NoSplit, Split
+from traind.v1.splits_pb2 import HoldOut, NoSplit, Split
 
 
 def hold_out(**fields):
