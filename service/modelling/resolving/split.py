@@ -16,8 +16,6 @@ def resolve_split(draft: Draft, targets: Sequence[Column] | None) -> None:
     """The split that was named, else a hold-out, else none where there are too few rows."""
     split = draft.spec.split
     kind = split.WhichOneof("kind") or ("hold_out" if draft.row_count >= FEWEST_ROWS_TO_SPLIT else "none")
-    if kind not in {"none", "hold_out"} and getattr(split, kind).column in draft.spec.target:
-        draft.refuse(f"split.{kind}.column", "is the target; rows must not be held out by what is predicted")
     if kind != "none" and draft.row_count < 2:
         draft.refuse(f"split.{kind}", f"needs 2 rows and the data set has {draft.row_count}; use none")
     match kind:
@@ -53,7 +51,7 @@ def holds_classes(draft: Draft, targets: Sequence[Column]) -> bool:
 
 def _check_column(draft: Draft, split: splits_pb2.SplitByColumn) -> None:
     path = "split.column"
-    column = draft.find(f"{path}.column", split.column)
+    column = _find(draft, path, split.column)
     if column is None:
         return
     if column.type not in {Column.CATEGORY, Column.BOOLEAN, Column.INTEGER}:
@@ -71,16 +69,23 @@ def _check_column(draft: Draft, split: splits_pb2.SplitByColumn) -> None:
 def _check_time(draft: Draft, split: splits_pb2.SplitByTime) -> None:
     path = "split.time"
     default(split, "fraction", value=0.2)
-    column = draft.find(f"{path}.column", split.column)
+    column = _find(draft, path, split.column)
     if column is None:
         return
     if column.type != Column.TIMESTAMP and column.type not in NUMERIC:
         draft.refuse(
             f"{path}.column", f"{shown(column.name)} is {type_name(column)}; it needs TIMESTAMP, INTEGER or NUMBER"
         )
-    if column.missing_count:
+    elif column.missing_count:
         draft.refuse(
             f"{path}.column",
             f"{shown(column.name)} has {column.missing_count} missing values, and rows without a time cannot be "
             "ordered; upload the table without them, or split another way",
         )
+
+
+def _find(draft: Draft, path: str, name: str) -> Column | None:
+    if name not in draft.spec.target:
+        return draft.find(f"{path}.column", name)
+    draft.refuse(f"{path}.column", f"{shown(name)} is the target; rows must not be held out by what is predicted")
+    return None
