@@ -134,9 +134,7 @@ def check_fit(model: ModelRow, dataset: DatasetRow, loss: losses_pb2.Loss | None
             raise invalid(f"{prefix}.loss" if prefix else "loss", problem)
 
 
-def _misfit(
-    field: str, wanted: tables_pb2.Column, there: tables_pb2.Column | None, *, gaps: bool
-) -> Violation | None:
+def _misfit(field: str, wanted: tables_pb2.Column, there: tables_pb2.Column | None, *, gaps: bool) -> Violation | None:
     """What is wrong with a column; `gaps`: whether values may be missing."""
     if there is None:
         return Violation(field, f"has no column {shown(wanted.name)}, which the model needs")

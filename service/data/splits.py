@@ -94,7 +94,8 @@ def _by_column(column: TableColumn, split: splits_pb2.SplitByColumn) -> npt.NDAr
     if column.type not in {Column.CATEGORY, Column.BOOLEAN, Column.INTEGER}:
         kind = Column.Type.Name(column.type)
         raise invalid(
-            f"{path}.column", f"{shown(column.name)} is {kind}; rows are chosen by a CATEGORY, BOOLEAN or INTEGER column"
+            f"{path}.column",
+            f"{shown(column.name)} is {kind}; rows are chosen by a CATEGORY, BOOLEAN or INTEGER column",
         )
     held = np.zeros(len(column.values), np.bool_)
     for index, text in enumerate(split.held_out):

@@ -158,9 +158,7 @@ def fit_target(target: Target, values: npt.NDArray[Any], steps: preprocess_pb2.T
     """The target with its steps, fitted on the encoded values of the training rows [rows, columns]."""
     if target.classes:
         return target
-    return replace(
-        target, columns=tuple(_fit_column(c, values[:, i], steps) for i, c in enumerate(target.columns))
-    )
+    return replace(target, columns=tuple(_fit_column(c, values[:, i], steps) for i, c in enumerate(target.columns)))
 
 
 def _fit_column(column: TargetColumn, values: Numbers, steps: preprocess_pb2.TargetSteps) -> TargetColumn:
@@ -174,7 +172,9 @@ def _fit_column(column: TargetColumn, values: Numbers, steps: preprocess_pb2.Tar
         return replace(column, steps=fitted)
     low, high = float(values.min()), float(values.max())
     room = REACH * (high - low)
-    floor = max(low - room, np.nextafter(-1.0, 0.0)) if steps.transform == preprocess_pb2.Preprocess.LOG1P else low - room
+    floor = (
+        max(low - room, np.nextafter(-1.0, 0.0)) if steps.transform == preprocess_pb2.Preprocess.LOG1P else low - room
+    )
     return replace(column, steps=fitted, reach=(float(floor), high + room))
 
 
@@ -182,7 +182,9 @@ def _number_column(table: Table, name: str, index: int) -> TargetColumn:
     column = table.column(name)
     if column.type not in NUMERIC:
         kind = Column.Type.Name(column.type)
-        raise invalid(f"job.train.target[{index}]", f"{shown(name)} is {kind}; to predict a number it must hold numbers")
+        raise invalid(
+            f"job.train.target[{index}]", f"{shown(name)} is {kind}; to predict a number it must hold numbers"
+        )
     return TargetColumn(name, column.type)
 
 

@@ -28,7 +28,8 @@ def _offsets(clock: pa.StringArray) -> npt.NDArray[np.timedelta64]:
     """What each local time is ahead of UTC."""
     found = pc.extract_regex(clock, r"(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})$")
     hours, minutes = (_whole(pc.struct_field(found, place)) for place in (1, 2))
-    sign = np.where(pc.equal(pc.struct_field(found, 0), "-").fill_null(value=False).to_numpy(zero_copy_only=False), -1, 1)
+    west = pc.fill_null(pc.equal(pc.struct_field(found, 0), "-"), pa.scalar(value=False))
+    sign = np.where(west.to_numpy(zero_copy_only=False), -1, 1)
     return (sign * (60 * hours + minutes)).astype("timedelta64[m]")
 
 

@@ -50,22 +50,23 @@ def class_metrics(
     codes: np.ndarray,
     t: np.ndarray,
     classes: int,
-    logs: np.ndarray | None = None,
+    logits: np.ndarray | None = None,
     names: Collection[str] = (*CLASS_FIGURES, *PROBABILITY_FIGURES),
 ) -> dict[str, float]:
     """The figures `names` of predicted codes [rows] for classes t [rows], of `classes` there are.
 
-    `logs` [rows, classes] are natural logarithms of the probabilities, so that a very sure wrong answer keeps its price;
-    without them there is no `roc_auc` and no `log_loss`. Everything is NaN where there is no row.
+    `logits` [rows, outputs] are as `log_probabilities` takes them; without them there is no `roc_auc` and no
+    `log_loss`. Everything is NaN where there is no row.
     """
-    wanted = [name for name in names if logs is not None or name not in PROBABILITY_FIGURES]
+    wanted = [name for name in names if logits is not None or name not in PROBABILITY_FIGURES]
     if not t.size:
         return dict.fromkeys(wanted, NAN)
     counts = confusion(codes, t, classes) if set(wanted) & {*CLASS_FIGURES} else None
     figures = _of_counts(counts) if counts is not None else {}
-    if logs is not None and "roc_auc" in wanted:
-        figures["roc_auc"] = roc_auc(logs, t)
-    if logs is not None and "log_loss" in wanted:
+    if logits is not None and set(wanted) & set(PROBABILITY_FIGURES):
+        # Logarithms, so that a very sure wrong answer keeps its price.
+        logs = log_probabilities(logits)
+        figures["roc_auc"] = roc_auc(logits, logs, t) if "roc_auc" in wanted else NAN
         figures["log_loss"] = float(-logs[np.arange(t.size), t].mean())
     return {name: figures[name] for name in wanted}
 
@@ -96,14 +97,15 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def roc_auc(logs: np.ndarray, t: np.ndarray) -> float:
-    """The area under the ROC curve, from logarithms of probabilities [rows, classes] and classes t [rows].
+def roc_auc(logits: np.ndarray, logs: np.ndarray, t: np.ndarray) -> float:
+    """The area under the ROC curve for classes t [rows], from logits [rows, outputs] and the logarithms of the
+    probabilities that follow of them [rows, classes].
 
     Of the second of two classes, else the mean of each class that is there against the rest.
     """
     if logs.shape[1] == 2:
-        # The difference is the logit, which tells apart what probabilities near 1 do not.
-        return _area(logs[:, 1] - logs[:, 0], t == 1)
+        # The logit tells apart what probabilities near 1 do not.
+        return _area(logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0], t == 1)
     areas = [_area(logs[:, code], t == code) for code in np.unique(t)]
     return float(np.mean(areas)) if len(areas) > 1 else NAN
 
@@ -151,5 +153,4 @@ def measure_classes(
     """
     classes = max(outputs.shape[1], 2)
     wanted = (*CLASS_FIGURES, *PROBABILITY_FIGURES) if names is None else names
-    needed = probabilities and bool(set(wanted) & set(PROBABILITY_FIGURES))
-    return class_metrics(class_codes(outputs), t, classes, log_probabilities(outputs) if needed else None, wanted)
+    return class_metrics(class_codes(outputs), t, classes, outputs if probabilities else None, wanted)

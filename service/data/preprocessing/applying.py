@@ -154,9 +154,7 @@ def _write_codes(fitted: FittedColumn, codes: Rows, part: npt.NDArray[np.float64
     return at + 1
 
 
-def _write(
-    fitted: Fitted, columns: Sequence[_Ready], features: npt.NDArray[Any], limit: float, row_of: Any
-) -> None:
+def _write(fitted: Fitted, columns: Sequence[_Ready], features: npt.NDArray[Any], limit: float, row_of: Any) -> None:
     """Fill `features` [rows, width], some rows at a time."""
     straight = features.dtype == np.float64
     for start in range(0, len(features), ROWS_AT_ONCE):

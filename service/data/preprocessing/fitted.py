@@ -146,9 +146,7 @@ def _column_from_dict(kept: dict[str, Any]) -> FittedColumn:
         str(kept["name"]),
         Column.Type.Value(kept["type"]),
         steps_from_dicts(kept["steps"]),
-        tuple(
-            DatePart(str(part["part"]), number_steps_from_dicts(part["steps"])) for part in kept.get("parts", ())
-        ),
+        tuple(DatePart(str(part["part"]), number_steps_from_dicts(part["steps"])) for part in kept.get("parts", ())),
         indicator=bool(kept.get("indicator")),
         drops=bool(kept.get("drops")),
         takes_unseen=bool(kept.get("takes_unseen")),

@@ -87,7 +87,9 @@ def _fit_column(column: TableColumn, rule: Rule, rows: Rows) -> FittedColumn:
         case _:
             kind = Column.Type.Name(column.type)
             cure = "name its parts with preprocess.groups[].date_parts, or " if column.type == Column.TIMESTAMP else ""
-            raise invalid(INPUTS, f"column {shown(column.name)} is {kind} and cannot be learned from; {cure}leave it out")
+            raise invalid(
+                INPUTS, f"column {shown(column.name)} is {kind} and cannot be learned from; {cure}leave it out"
+            )
 
 
 def _with(fitted: FittedColumn, **parts: object) -> FittedColumn:

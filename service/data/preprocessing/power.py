@@ -13,6 +13,8 @@ NEAR = 1e-12
 # Where the search for the exponent ends.
 TOLERANCE = 1e-9
 MOST_LOOKS = 100
+# The spread of transformed numbers is at least this share of the largest.
+ALIKE = 1e-9
 # The search begins between these.
 BRACKET = (-2.0, 2.0)
 WIDEST = 64.0
@@ -66,8 +68,9 @@ def fit_exponent(x: Numbers) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
             y = transform(x, exponent)
             variance = float(y.var())
-        # Where numbers overflow, or become all equal, the exponent is of no use.
-        if not math.isfinite(variance) or variance <= 0:
+            largest = float(np.abs(y).max())
+        # Of no use is an exponent by which numbers overflow, or become so alike that 64 bits barely tell them apart.
+        if not math.isfinite(variance) or variance <= (ALIKE * largest) ** 2:
             return math.inf
         return x.size / 2 * math.log(variance) - (exponent - 1) * signed
 
@@ -119,9 +122,7 @@ def _narrowed(cost: Callable[[float], float], low: float, best: float, high: flo
 _Point = tuple[float, float]
 
 
-def _next_step(
-    best: _Point, second: _Point, third: _Point, bracket: _Point, steps: _Point
-) -> tuple[float, float]:
+def _next_step(best: _Point, second: _Point, third: _Point, bracket: _Point, steps: _Point) -> tuple[float, float]:
     """The step to the lowest point of the parabola and the step before it; 0 where that is not to be trusted."""
     (x, fx), (w, fw), (v, fv) = best, second, third
     step, before = steps
