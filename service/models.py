@@ -141,8 +141,8 @@ def _misfit(field: str, wanted: tables_pb2.Column, there: tables_pb2.Column | No
     if there.missing_count and not gaps:
         return Violation(
             field,
-            f"column {shown(wanted.name)} has {there.missing_count} missing values and the model takes none; drop these "
-            "rows first, or train the model with impute",
+            f"column {shown(wanted.name)} has {there.missing_count} missing values and the model takes none; drop "
+            "these rows first, or train the model with impute",
         )
     return None
 

@@ -14,8 +14,8 @@ from service.data.scratch import scratch_array
 from service.data.table import Table, load_table
 from service.data.targets import Target
 from service.errors import InvalidTable, NotFound, invalid, shown
-from service.modelling import specs
-from service.modelling.measuring import complete_rows, rows_dropped, unseen_categories
+from service.modelling import findings, specs
+from service.modelling.measuring import complete_rows
 from service.modelling.predictor import largest_number
 from service.settings import Settings
 from service.store import datasets
@@ -99,8 +99,8 @@ def prepare(
     if len(held_rows):
         held_out = _sample(fitted, table, target, held_rows, held_values, spec, folder, tally)
     constant = [name for name in spec.inputs if _constant(table, name, train_rows)]
-    found = [rows_dropped(table.row_count - len(rows), len(rows))] if len(rows) < table.row_count else []
-    found += [unseen_categories(tally.unseen)] if tally.unseen else []
+    found = [findings.rows_dropped(table.row_count - len(rows), len(rows))] if len(rows) < table.row_count else []
+    found += [findings.unseen_categories(tally.unseen)] if tally.unseen else []
     return TrainingData(train, held_out, table.row_count, train_rows, held_rows, fitted, target, constant, found)
 
 

@@ -146,8 +146,8 @@ def _by_time(column: TableColumn, split: splits_pb2.SplitByTime) -> npt.NDArray[
     if not held.any():
         raise invalid(
             f"{path}.fraction",
-            f"the newest rows of {shown(column.name)} all have one time, so none can be held out; use a larger fraction, "
-            "or another split",
+            f"the newest rows of {shown(column.name)} all have one time, so none can be held out; use a larger "
+            "fraction, or another split",
         )
     return held
 

@@ -30,7 +30,8 @@ def _offsets(clock: pa.StringArray) -> npt.NDArray[np.timedelta64]:
     hours, minutes = (_whole(pc.struct_field(found, place)) for place in (1, 2))
     west = pc.fill_null(pc.equal(pc.struct_field(found, 0), "-"), pa.scalar(value=False))
     sign = np.where(west.to_numpy(zero_copy_only=False), -1, 1)
-    return (sign * (60 * hours + minutes)).astype("timedelta64[m]")
+    offsets: npt.NDArray[np.timedelta64] = (sign * (60 * hours + minutes)).astype("timedelta64[m]")
+    return offsets
 
 
 def _whole(texts: pa.StringArray) -> npt.NDArray[np.int64]:

@@ -16,6 +16,8 @@ from traind.v1 import losses_pb2, specs_pb2, tables_pb2
 
 # Rows of a table that are measured at once: their features are never all in memory.
 ROWS_AT_ONCE = 65536
+# (outputs [rows, outputs], split) -> figures by name.
+EpochMeasures = Callable[[np.ndarray, str], dict[str, float]]
 # Of more classes no confusion matrix is kept.
 MOST_CONFUSED = 100
 
@@ -52,7 +54,7 @@ def evaluate(
     ]
     measured = measure(predictor, np.concatenate(blocks), own, values, chosen, dof)
     if len(rows) < table.row_count:
-        measured.findings.append(rows_dropped(table.row_count - len(rows), len(rows)))
+        measured.findings.append(findings.rows_dropped(table.row_count - len(rows), len(rows)))
     return measured
 
 
@@ -94,9 +96,7 @@ def confusion_of(outputs: np.ndarray, t: np.ndarray, classes: Sequence[str]) -> 
     return tables_pb2.ConfusionMatrix(classes=classes, counts=values)
 
 
-def epoch_measures(
-    spec: specs_pb2.TrainSpec, target: Target, own: Mapping[str, np.ndarray]
-) -> Callable[[np.ndarray, str], dict[str, float]] | None:
+def epoch_measures(spec: specs_pb2.TrainSpec, target: Target, own: Mapping[str, np.ndarray]) -> EpochMeasures | None:
     """What `every_epoch` of a resolved spec asks for: (outputs [rows, outputs], split) -> figures by name.
 
     `own`: by split, the targets in their own units, in the order of the outputs' rows. None where nothing is asked for.
@@ -124,24 +124,6 @@ def complete_rows(table: Table, dropping: Sequence[str], target: Target) -> np.n
     if not gone:
         return np.arange(table.row_count, dtype=np.int64)
     return np.flatnonzero(~np.logical_or.reduce(gone)).astype(np.int64, copy=False)
-
-
-def rows_dropped(rows: int, left: int) -> tables_pb2.Finding:
-    """Rows with missing values were left out."""
-    return tables_pb2.Finding(
-        code=tables_pb2.Finding.ROWS_DROPPED,
-        message=f"{rows:,} rows with missing values were left out, as the spec says; {left:,} are left.",
-        figures={"rows": rows, "left": left},
-    )
-
-
-def unseen_categories(rows: int) -> tables_pb2.Finding:
-    """Held-out rows have categories that no training row had."""
-    return tables_pb2.Finding(
-        code=tables_pb2.Finding.UNSEEN_CATEGORIES,
-        message=f"{rows:,} held-out rows have a category that no training row had; the model knows nothing of it.",
-        figures={"rows": rows},
-    )
 
 
 def _loss_figure(predictor: Predictor, loss: losses_pb2.Loss, outputs: np.ndarray, values: np.ndarray) -> float:

@@ -72,8 +72,9 @@ def class_metrics(
 
 
 def confusion(codes: np.ndarray, t: np.ndarray, classes: int) -> np.ndarray:
-    """How often which class was answered for which: int64 [classes, classes], row = the right one, column = the answer."""
-    return np.bincount(t * classes + codes, minlength=classes * classes).reshape(classes, classes)
+    """How often which class was answered for which: int64 [classes, classes], row = right, column = answered."""
+    counts: np.ndarray = np.bincount(t * classes + codes, minlength=classes * classes).reshape(classes, classes)
+    return counts
 
 
 def _of_counts(counts: np.ndarray) -> dict[str, float]:
@@ -93,8 +94,9 @@ def _of_counts(counts: np.ndarray) -> dict[str, float]:
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, 0 where there is nothing."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    """Each part of its whole, 0 where there is nothing."""
+    shares: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return shares
 
 
 def roc_auc(logits: np.ndarray, logs: np.ndarray, t: np.ndarray) -> float:
@@ -118,7 +120,7 @@ def _area(scores: np.ndarray, positive: np.ndarray) -> float:
         return NAN
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # noqa: FBT003 - the last row ends its run
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     lengths = np.diff(ends, prepend=-1)
     # Ranks count from 1; rows of one score share their mean.
     ranks = np.repeat(ends + 1 - (lengths - 1) / 2, lengths)

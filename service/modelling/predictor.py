@@ -91,10 +91,11 @@ class Predictor:
     @property
     def predictions(self) -> list[tables_pb2.Column]:
         """The columns that a prediction answers: numbers, or one of the classes."""
-        Column = tables_pb2.Column
         if not self.target.classes:
-            return [Column(name=name, type=Column.NUMBER) for name in self.target.names]
-        return [Column(name=c.name, type=c.type, categories=self.target.classes) for c in self.target.columns]
+            return [tables_pb2.Column(name=name, type=tables_pb2.Column.NUMBER) for name in self.target.names]
+        return [
+            tables_pb2.Column(name=c.name, type=c.type, categories=self.target.classes) for c in self.target.columns
+        ]
 
     @property
     def columns(self) -> list[str]:

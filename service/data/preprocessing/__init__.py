@@ -1,7 +1,7 @@
 """What happens to the inputs before the network sees them: fitted on the training rows, kept inside the model.
 
-rules.py says what a spec asks of a column, fitting.py fits it, steps.py is what there is to do, applying.py does it, and
-fitted.py and storing.py are what a model keeps.
+rules.py says what a spec asks of a column, fitting.py fits it, steps.py is what there is to do, applying.py does it,
+fitted.py and storing.py are what a model keeps, and inverse.py undoes what was done to a target.
 """
 
 from service.data.preprocessing.applying import ROWS_AT_ONCE, Tally, apply

@@ -1,7 +1,8 @@
 """Applies fitted steps to rows: of a table, for learning and measuring, or of a call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn, assert_never
 
 import numpy as np
@@ -66,7 +67,7 @@ def apply(
             _Ready.make(column, part.column(column.name).take(local), refuse=unseen == "refuse")
             for column in fitted.columns
         ]
-        _write(fitted, columns, features[begin:end], limit, lambda at, begin=begin: _row(rows, begin + at))  # type: ignore[misc]
+        _write(fitted, columns, features[begin:end], limit, partial(_row, rows, begin))
         if tally is not None:
             tally.unseen += _count_unseen(columns, end - begin)
     return features
@@ -82,8 +83,9 @@ def _rows_of(part: Table, first: int, rows: Rows | None) -> tuple[int, int, Rows
     return begin, end, rows[begin:end] - first
 
 
-def _row(rows: Rows | None, at: int) -> int:
-    return at if rows is None else int(rows[at])
+def _row(rows: Rows | None, begin: int, at: int) -> int:
+    """Which row of the table the features at `at`, counted from `begin`, are of."""
+    return begin + at if rows is None else int(rows[begin + at])
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def _write_codes(fitted: FittedColumn, codes: Rows, part: npt.NDArray[np.float64
     return at + 1
 
 
-def _write(fitted: Fitted, columns: Sequence[_Ready], features: npt.NDArray[Any], limit: float, row_of: Any) -> None:
+def _write(
+    fitted: Fitted, columns: Sequence[_Ready], features: npt.NDArray[Any], limit: float, row_of: Callable[[int], int]
+) -> None:
     """Fill `features` [rows, width], some rows at a time."""
     straight = features.dtype == np.float64
     for start in range(0, len(features), ROWS_AT_ONCE):
@@ -201,7 +205,7 @@ def _finite(column: TableColumn) -> Numbers:
 
 
 def _codes(fitted: FittedColumn, column: TableColumn) -> Rows:
-    """Places among the fitted categories, -1 for one that was not there; what stands for a missing one is one of them."""
+    """Places among the fitted categories, what stands for a missing value being one of them; -1 where it is none."""
     known = {category: code for code, category in enumerate(fitted.categories)}
     # One more at the end, which the code -1 of a missing value finds too.
     translation = np.array([known.get(name, -1) for name in labels_of(column)] + [-1], np.int64)
@@ -225,7 +229,12 @@ def _count_unseen(columns: Sequence[_Ready], rows: int) -> int:
 
 
 def _refuse_features(
-    fitted: Fitted, columns: Sequence[_Ready], part: npt.NDArray[np.float64], limit: float, start: int, row_of: Any
+    fitted: Fitted,
+    columns: Sequence[_Ready],
+    part: npt.NDArray[np.float64],
+    limit: float,
+    start: int,
+    row_of: Callable[[int], int],
 ) -> NoReturn:
     """Tell the first feature that has no finite value, or one that is too large."""
     wrong = ~(np.abs(part) <= limit)
@@ -246,7 +255,8 @@ def _refuse_features(
     raise invalid(
         "columns",
         f"{shown(fitted.feature_names[feature])} has {int(wrong[:, feature].sum())} values that are Inf, NaN or beyond "
-        f"{limit:.3g} after scaling, the first in row {row}; leave these rows out, or use dtype FLOAT64 for large numbers",
+        f"{limit:.3g} after scaling, the first in row {row}; leave these rows out, or use dtype FLOAT64 for large "
+        "numbers",
     )
 
 

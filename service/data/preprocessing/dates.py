@@ -1,8 +1,10 @@
 """Parts of times, as numbers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from service.data.preprocessing.steps import Numbers
 from service.data.times import Times
@@ -11,25 +13,27 @@ _MICROSECONDS_A_DAY = 86_400_000_000
 _THURSDAY = 3  # 1970-01-01, Monday being 0
 
 
-def _days(times: Times) -> "np.ndarray":
-    return times.astype("datetime64[D]")
+def _days(times: Times) -> npt.NDArray[Any]:
+    days: npt.NDArray[Any] = times.astype("datetime64[D]")
+    return days
 
 
-def _month_start(times: Times) -> "np.ndarray":
-    return times.astype("datetime64[M]").astype("datetime64[D]")
+def _month_start(times: Times) -> npt.NDArray[Any]:
+    return _days(times.astype("datetime64[M]"))
 
 
-def _year_start(times: Times) -> "np.ndarray":
-    return times.astype("datetime64[Y]").astype("datetime64[D]")
+def _year_start(times: Times) -> npt.NDArray[Any]:
+    return _days(times.astype("datetime64[Y]"))
 
 
-def _of_day(times: Times) -> "np.ndarray":
+def _of_day(times: Times) -> npt.NDArray[Any]:
     """Microseconds since midnight."""
-    return (times - _days(times)).astype(np.int64)
+    since: npt.NDArray[Any] = (times - _days(times)).astype(np.int64)
+    return since
 
 
 # By their names in the contract.
-PARTS: dict[str, Callable[[Times], "np.ndarray"]] = {
+PARTS: dict[str, Callable[[Times], npt.NDArray[Any]]] = {
     "YEAR": lambda times: times.astype("datetime64[Y]").astype(np.int64) + 1970,
     "MONTH": lambda times: times.astype("datetime64[M]").astype(np.int64) % 12 + 1,
     "DAY": lambda times: (_days(times) - _month_start(times)).astype(np.int64) + 1,

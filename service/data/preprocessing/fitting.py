@@ -185,10 +185,8 @@ def _fit_transform(
             # Numbers that are all equal are likeliest under no exponent; 1 leaves them as they are.
             constant = not values.size or values.min() == values.max()
             return (YeoJohnson(1.0 if constant else power.fit_exponent(values)),)
-        case Preprocess.IDENTITY | Preprocess.TRANSFORM_UNSPECIFIED:
+        case _:  # IDENTITY
             return ()
-        case _:
-            assert_never(transform)
 
 
 def _fit_scale(name: str, values: Numbers, scale: "Preprocess.Scale.ValueType") -> tuple[NumberStep, ...]:
@@ -206,14 +204,12 @@ def _fit_scale(name: str, values: Numbers, scale: "Preprocess.Scale.ValueType") 
                 if low == high:
                     return (Robust(low, low, low),)
                 return (Robust(_quantile(values, 0.5), _quantile(values, 0.25), _quantile(values, 0.75)),)
-            case Preprocess.STANDARD | Preprocess.SCALE_UNSPECIFIED:
+            case _:  # STANDARD
                 mean = float(values.mean())
                 # Rounding can give a constant column a spread around its mean, so its extremes decide.
                 std = float(values.std()) if high > low else 0.0
                 _refuse_too_large(name, values, mean, std)
                 return (Standard(mean, std),)
-            case _:
-                assert_never(scale)
 
 
 def _refuse_too_large(name: str, values: Numbers, *figures: float) -> None:

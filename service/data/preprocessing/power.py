@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.float64]
 
-# Exponents this near to 0 (of numbers below 0: to 2) are told from it by rounding only; the limit, a logarithm, is taken.
+# An exponent this near to 0 (of numbers below 0: to 2) is told from it by rounding only: the limit, a logarithm, is
+# taken.
 NEAR = 1e-12
 # Where the search for the exponent ends.
 TOLERANCE = 1e-9
