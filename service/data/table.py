@@ -126,37 +126,39 @@ class _FileColumns(Mapping[str, TableColumn]):
 
 
 class _ArrowFile:
-    """A mapped Arrow file whose columns can be read one by one. Starts no thread: it is used in forked trainers."""
+    """A mapped Arrow file whose columns can be read one by one. Starts no thread: it is used in forked trainers.
+
+    Every batch is opened whole, for that copies nothing; one of which only some columns were asked for would be read
+    into memory.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._source = pa.memory_map(str(path))
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
         self.fields: dict[str, tuple[int, pa.Field]] = {
-            entry.name: (place, entry) for place, entry in enumerate(pa.ipc.open_file(self._source).schema)
+            entry.name: (place, entry) for place, entry in enumerate(self._reader.schema)
         }
         self._dictionaries: dict[str, tuple[str, ...]] = {}
 
     @cached_property
     def lengths(self) -> list[int]:
         """Rows of each batch."""
-        reader = self._reader(0)
-        return [reader.get_batch(place).num_rows for place in range(reader.num_record_batches)]
+        return [batch.num_rows for batch in self._batches]
+
+    @cached_property
+    def _batches(self) -> list[pa.RecordBatch]:
+        return [self._reader.get_batch(place) for place in range(self._reader.num_record_batches)]
 
     def column(self, name: str, batch: int | None = None) -> TableColumn:
         """A column, of one batch or of all of them."""
         place, entry = self.fields[name]
-        reader = self._reader(place)
-        batches = range(reader.num_record_batches) if batch is None else [batch]
-        parts = [reader.get_batch(number).column(0) for number in batches]
+        batches = self._batches if batch is None else [self._batches[batch]]
+        parts = [part.column(place) for part in batches]
         kind = Column.Type.Value((entry.metadata or {})[TYPE_KEY].decode())
         categories: tuple[str, ...] = ()
         if kind == Column.CATEGORY:
             categories = self._categories(name, parts)
             parts = [part.indices for part in parts]
         return _column(name, kind, parts, categories)
-
-    def _reader(self, place: int) -> pa.ipc.RecordBatchFileReader:
-        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=[place])
-        return pa.ipc.open_file(self._source, options=options)
 
     def _categories(self, name: str, parts: Sequence[pa.DictionaryArray]) -> tuple[str, ...]:
         """All batches of a file share one dictionary."""
