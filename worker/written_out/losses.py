@@ -7,7 +7,6 @@ from typing import assert_never
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from service.modelling.losses import reduction_of
 from traind.v1 import losses_pb2
@@ -118,7 +117,7 @@ def _bce(ends: Ends, share: float, positive: float) -> BoundLoss:
 
     def bound(targets: Tensor) -> Tensor:
         torch.addcmul(outputs, targets, outputs, value=-2, out=wrong)
-        softplus(wrong, 1, _STRAIGHT, out=losses)
+        softplus(wrong, 1, _STRAIGHT, out=losses)  # type: ignore[call-arg] # torch leaves `out` out
         if positive != 1:
             torch.add(first, targets, alpha=(positive - 1) * share, out=weights)
         torch.add(first, targets, alpha=-(positive + 1) * share, out=slopes)  # share, and -positive share where t = 1
@@ -129,45 +128,37 @@ def _bce(ends: Ends, share: float, positive: float) -> BoundLoss:
     return bound
 
 
-def _cross_entropy(ends: Ends, weights: Sequence[float] | None, smoothing: float, *, mean: bool) -> BoundLoss:
-    """With w the classes' factors, e the smoothing and C classes, row by row of class t:
+def _cross_entropy(ends: Ends, factors: Sequence[float] | None, smoothing: float, *, mean: bool) -> BoundLoss:
+    """Of a row of class t, with smoothing e over C classes: f[t] (-(1 - e) ln p[t] - e/C sum ln p).
 
-    loss = -(1 - e) w[t] ln p[t] - e/C sum_c w[c] ln p[c], gradient = p ((1 - e) w[t] + e/C sum_c w[c]) - (1 - e) w[t]
-    at t - e/C w; both over the sum of w[t] where a mean is asked for.
+    Its gradient is f[t] (p - e/C, less 1 - e at t). A mean divides both by the sum of f[t].
     """
     outputs, gradient, log_p = ends.outputs, ends.gradient, ends.scratch()
     rows, count = outputs.shape
-    of_class = torch.ones(count, dtype=outputs.dtype) if weights is None else outputs.new_tensor(weights)  # [classes]
-    spread = of_class * (smoothing / count)  # [classes]
-    every = ends.number(float(spread.sum()))
-    of_row = torch.ones(rows, dtype=outputs.dtype)  # [rows]
-    picked = torch.empty(rows, 1, dtype=outputs.dtype)
-    pull = torch.empty(rows, 1, dtype=outputs.dtype)  # -(1 - e) w[t]
-    mass = torch.ones(rows, 1, dtype=outputs.dtype)
-    total, ones = ends.number(rows if mean else 1), torch.ones(rows, dtype=outputs.dtype)
-    pull.fill_(smoothing - 1)
+    of_class = None if factors is None else outputs.new_tensor(factors)  # [classes]
+    shares = outputs.new_full((rows,), 1 / rows if mean else 1.0)  # [rows]; f[t] over what a mean divides by
+    of_rows, total = shares.view(-1, 1), ends.number(1)
+    right, spread = outputs.new_full((rows, 1), smoothing - 1), outputs.new_full((count,), smoothing / count)
+    picked = outputs.new_empty(rows, 1)
+    losses, pull = picked.view(-1), ends.number(smoothing - 1)
 
     def bound(targets: Tensor) -> Tensor:
         place = targets.view(-1, 1)
         torch.log_softmax(outputs, 1, out=log_p)
-        torch.gather(log_p, 1, place, out=picked)
         torch.exp(log_p, out=gradient)
-        if weights is not None:
-            torch.index_select(of_class, 0, targets, out=of_row)
-            torch.mul(of_row.view(-1, 1), smoothing - 1, out=pull)
-            torch.sub(every, pull, out=mass)
-            gradient.mul_(mass)
-            if mean:
-                torch.sum(of_row, 0, out=total)
-        loss = torch.dot(picked.view(-1), pull.view(-1))
+        gradient.scatter_add_(1, place, right)
+        torch.gather(log_p, 1, place, out=picked)
+        losses.mul_(pull)
         if smoothing:
-            loss.sub_(torch.dot(torch.mv(log_p, spread), ones))
             gradient.sub_(spread)
-        gradient.scatter_add_(1, place, pull)
-        if mean:
-            gradient.div_(total)
-            loss.div_(total)
-        return loss
+            torch.addmv(losses, log_p, spread, alpha=-1, out=losses)
+        if of_class is not None:
+            torch.index_select(of_class, 0, targets, out=shares)
+            if mean:
+                torch.sum(shares, 0, out=total)
+                shares.div_(total)
+        gradient.mul_(of_rows)
+        return torch.dot(losses, shares)
 
     return bound
 

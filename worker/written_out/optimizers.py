@@ -55,9 +55,9 @@ def bind_update(spec: optimizers_pb2.Optimizer, optimizer: Optimizer, gradient: 
         case "gradient_descent" | "sgd":
             return _sgd(group, values, gradient, memory)
         case "adam":
-            return _adam(torch._fused_adam_, group, values, gradient, memory)  # noqa: SLF001 - the kernel has no other name
+            return _adam(torch._fused_adam_, group, values, gradient, memory)
         case "adamw":
-            return _adam(torch._fused_adamw_, group, values, gradient, memory)  # noqa: SLF001
+            return _adam(torch._fused_adamw_, group, values, gradient, memory)
         case "adagrad":
             return _adagrad(group, values, gradient, memory)
         case "rmsprop":
@@ -80,7 +80,7 @@ def _sgd(group: dict[str, Any], values: Tensor, gradient: Tensor, memory: dict[s
     momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
     # A momentum that begins with 0 is after its first step the gradient, as torch begins it.
     kept = _begin(memory, values, "momentum_buffer") if momentum else []
-    parameters, gradients, step = [values], [gradient], torch._fused_sgd_  # noqa: SLF001
+    parameters, gradients, step = [values], [gradient], torch._fused_sgd_
 
     def update() -> None:
         step(
@@ -126,7 +126,7 @@ def _adam(
 def _adagrad(group: dict[str, Any], values: Tensor, gradient: Tensor, memory: dict[str, Any]) -> Update:
     decay, eps = group["weight_decay"], group["eps"]
     steps, total = _begin(memory, values, "step", "sum")
-    one, kernel = torch.ones_like(steps), torch._fused_adagrad_  # noqa: SLF001
+    one, kernel = torch.ones_like(steps), torch._fused_adagrad_
     tensors: list[list[Tensor]] = [[values], [gradient], [total], [steps]]
 
     def update() -> None:
