@@ -1,8 +1,5 @@
 """Plain stacks by torch alone, as one would write them for oneself: the oracle of the written-out way."""
 
-import copy
-import itertools
-
 import numpy as np
 import torch
 from torch.nn import functional
@@ -178,7 +175,7 @@ def batches(loss, dtype=torch.float64):
 
 
 def learn_plainly(state, spec, loss, optimizer, activation, clip="none", epochs=1, dtype=torch.float64):
-    """An epoch by autograd over copies of the state's weights; answers them by name, and the losses before the steps."""
+    """Epochs by autograd over copies of the state's weights: those by name, and the losses before the steps."""
     weights = {name: weight.detach().clone().requires_grad_() for name, weight in state.network.named_parameters()}
     opt = OPTIMIZERS[optimizer][1](list(weights.values()))
     layers = [name.removesuffix("weight") for name in weights if name.endswith("weight")]

@@ -1,4 +1,4 @@
-"""What else the written-out step promises: the loop's contract, resuming bit for bit, odd batches, and who may use it."""
+"""What else the written-out step promises: resuming bit for bit, odd batches, extreme numbers, and who may use it."""
 
 import itertools
 import math
