@@ -15,6 +15,7 @@ import numpy.typing as npt
 from service.data.table import Table, TableColumn
 from service.data.values import unseen_category
 from service.errors import DataCorrupt, InvalidTable, invalid, shown
+from service.modelling.inputs import InputLayout
 from traind.v1 import preprocess_pb2, tables_pb2
 
 Column = tables_pb2.Column
@@ -91,6 +92,11 @@ class Fitted:
     def width(self) -> int:
         """How many inputs the network has."""
         return len(self.feature_names)
+
+    @property
+    def layout(self) -> InputLayout:
+        """The network's inputs as the network takes them."""
+        return InputLayout(self.width)
 
     def to_json(self) -> str:
         """Text that `from_json` turns into an equal object: Python writes floats so that they come back exactly."""

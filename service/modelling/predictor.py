@@ -1,7 +1,7 @@
 """The whole of a model that answers: fitted preprocessing, network and target in one object."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,10 +48,10 @@ class Predictor:
         cls, spec: specs_pb2.TrainSpec, fitted: Fitted, target: Target, weights: Mapping[str, Tensor]
     ) -> "Predictor":
         """A model of a resolved spec. Raises DataCorrupt when the weights do not fit its network."""
-        outputs = networks.output_width(specs.task_of(spec), len(target.classes))
+        outputs = networks.output_width(spec, len(target.classes))
         dtype = networks.torch_dtype(spec)
-        tensors.check_shapes(weights, networks.weight_shapes(spec.network, fitted.width, outputs), dtype)
-        network = networks.build_network(spec.network, fitted.width, outputs, dtype)
+        tensors.check_shapes(weights, networks.weight_shapes(spec.network, fitted.layout, outputs), dtype)
+        network = networks.build_network(spec.network, fitted.layout, outputs, dtype)
         network.load_state_dict(dict(weights))
         network.requires_grad_(requires_grad=False).eval()
         return cls(spec, fitted, target, network)
@@ -143,7 +143,7 @@ class Predictor:
         self, outputs: np.ndarray, values: np.ndarray, loss: losses_pb2.Loss, dof: int | None = None
     ) -> tuple[dict[str, float], list[tables_pb2.Finding]]:
         """As `evaluate`, of outputs [rows, outputs] and encoded targets [rows] that are already there."""
-        figures = {"loss": _loss_figure(loss, outputs, values)}
+        figures = {"loss": _loss_figure(loss, self.target.classes, outputs, values)}
         if self.task != "regression":
             logs = None if self.perceptron else metrics.log_probabilities(outputs)
             return figures | metrics.class_metrics(class_codes(outputs), values, logs), []
@@ -172,7 +172,9 @@ def decode_preprocessing(text: str) -> tuple[Fitted, Target]:
     return Fitted.from_json(fitted), Target.from_json(target)
 
 
-def _loss_figure(loss: losses_pb2.Loss, outputs: np.ndarray, values: np.ndarray) -> float:
+def _loss_figure(
+    loss: losses_pb2.Loss, classes: Sequence[str], outputs: np.ndarray, values: np.ndarray
+) -> float:
     """The loss of all rows, in float64. One logit and two say the same of two classes, so either loss takes either."""
     kind, width = loss.WhichOneof("kind"), outputs.shape[1]
     if kind == "bce" and width != 1:
@@ -183,4 +185,4 @@ def _loss_figure(loss: losses_pb2.Loss, outputs: np.ndarray, values: np.ndarray)
         outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)  # [rows, 2]
     task: Task = "multiclass" if kind == "cross_entropy" else "regression"
     targets_of_loss = losses.target_tensor(task, values, torch.float64)
-    return float(losses.build_loss(loss)(torch.from_numpy(outputs), targets_of_loss))
+    return float(losses.build_loss(loss, classes)(torch.from_numpy(outputs), targets_of_loss))

@@ -9,6 +9,7 @@ from service.errors import InvalidField, Violation, shown
 from service.modelling import findings
 from service.modelling.columns import all_told, class_count, column_problem
 from service.modelling.given import given_misfits
+from service.modelling.inputs import InputLayout
 from service.modelling.networks import Task, input_width, output_width, weight_shapes
 from traind.v1 import learning_pb2, losses_pb2, networks_pb2, optimizers_pb2, preprocess_pb2, specs_pb2, tables_pb2
 
@@ -39,7 +40,7 @@ def task_of(resolved: specs_pb2.TrainSpec) -> Task:
     return "binary" if loss == "bce" else "regression"
 
 
-def widths(resolved: specs_pb2.TrainSpec, columns: Sequence[Column]) -> tuple[int, int]:
+def widths(resolved: specs_pb2.TrainSpec, columns: Sequence[Column]) -> tuple[InputLayout, int]:
     """Inputs and outputs of the network.
 
     How many classes an INTEGER target has is known only when the rows are read; it counts as two until then, and
@@ -47,7 +48,7 @@ def widths(resolved: specs_pb2.TrainSpec, columns: Sequence[Column]) -> tuple[in
     """
     target = next(column for column in columns if column.name == resolved.target[0])
     classes = class_count(target) or 2
-    return input_width(columns, resolved.inputs), output_width(task_of(resolved), classes)
+    return InputLayout(input_width(columns, resolved.inputs)), output_width(resolved, classes)
 
 
 def epochs_of(resolved: specs_pb2.TrainSpec) -> int:

@@ -5,6 +5,7 @@ from google.protobuf import json_format
 
 from service.errors import InvalidField
 from service.modelling import specs
+from service.modelling.inputs import InputLayout
 from tests.service.modelling.cases import Column, given, spec_of
 from traind.v1 import specs_pb2, tables_pb2
 
@@ -266,7 +267,8 @@ def test_whole_numbers_are_classes_where_loss_or_network_say_so():
     ],
 )
 def test_widths(spec, widths):
-    assert specs.widths(resolve(spec), COLUMNS) == widths
+    layout, outputs = specs.widths(resolve(spec), COLUMNS)
+    assert (layout.width, outputs) == widths
 
 
 def test_epochs():
@@ -320,7 +322,7 @@ def test_categories_that_are_not_all_told():
         spec = {"inputs": ["area"], "target": ["c"], "network": LINEAR}
         resolved = specs.resolve(spec_of(spec), columns, 5000)
         assert resolved.loss.WhichOneof("kind") == "cross_entropy"
-        assert specs.widths(resolved, columns) == (1, 1000)
+        assert specs.widths(resolved, columns) == (InputLayout(1), 1000)
         # Whether given weights fit is seen when the rows are read.
         assert specs.resolve(spec_of(spec | given(weight=[[1.0]] * 1234, bias=[0.0] * 1234)), columns, 5000)
         spec = {"inputs": ["c"], "target": ["area"], "network": LINEAR}
