@@ -22,9 +22,7 @@ def check(loss, optimizer, activation="RELU", clip="none", dtype=torch.float64, 
     assert supports(spec) == ""
     state = begun(spec, LOSSES[loss][2], dtype)
     torch.manual_seed(seed)
-    expected, expected_losses = plain_stacks.learn_plainly(
-        state, spec, loss, optimizer, activation, clip, epochs, dtype
-    )
+    expected, losses = plain_stacks.learn_plainly(state, spec, loss, optimizer, activation, clip, epochs, dtype)
     first = {name: weight.clone() for name, weight in state.network.state_dict().items()}
 
     step = WrittenOut(state, spec, CLASSES)

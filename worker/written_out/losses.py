@@ -1,6 +1,5 @@
 """Losses and their gradients by the outputs, for batches of one size."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -8,14 +7,12 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from service.modelling.losses import reduction_of
+from service.modelling.losses import SMALLEST_LOG_VARIANCE, reduction_of
 from traind.v1 import losses_pb2
 
 # (targets of a batch, as the loop has them) -> the loss [] of the outputs that lie in the buffer; fills the gradient.
 BoundLoss = Callable[[Tensor], Tensor]
 
-# The smallest variance of gaussian_nll.
-SMALLEST_VARIANCE = 1e-6
 # Above this softplus(x) is x to the last bit of a float64.
 _STRAIGHT = 50
 
@@ -53,9 +50,10 @@ def bind_loss(loss: losses_pb2.Loss, classes: Sequence[str], ends: Ends) -> Boun
             positive = loss.bce.positive_weight if loss.bce.HasField("positive_weight") else 1.0
             return _bce(ends, share, positive)
         case "cross_entropy":
-            factors = loss.cross_entropy.class_weights.weights
-            weights = [factors.get(name, 1.0) for name in classes] if factors else None
-            return _cross_entropy(ends, weights, loss.cross_entropy.label_smoothing, mean=mean)
+            weights = loss.cross_entropy.class_weights
+            assert not weights.balanced, "the trainer writes them by name, from the training rows"
+            factors = [weights.weights.get(name, 1.0) for name in classes] if weights.weights else None
+            return _cross_entropy(ends, factors, loss.cross_entropy.label_smoothing, mean=mean)
         case "gaussian_nll":
             return _gaussian_nll(ends, 2 * share if mean else 1.0)
         case None:
@@ -168,16 +166,16 @@ def _gaussian_nll(ends: Ends, share: float) -> BoundLoss:
     count = ends.outputs.shape[1] // 2
     means, logs = ends.outputs[:, :count], ends.outputs[:, count:]  # [rows, targets]
     by_mean, by_log = ends.gradient[:, :count], ends.gradient[:, count:]
-    least, half, weight = math.log(SMALLEST_VARIANCE), ends.number(0.5), ends.number(share)
+    half, weight = ends.number(0.5), ends.number(share)
 
     def bound(targets: Tensor) -> Tensor:
-        kept = torch.clamp(logs, min=least)  # ln v
+        kept = torch.clamp(logs, min=SMALLEST_LOG_VARIANCE)  # ln v
         precision = torch.exp(-kept)  # 1 / v
         torch.sub(means, targets, out=by_mean)
         strain = by_mean.square().mul_(precision)  # (y - t)^2 / v
         by_mean.mul_(precision).mul_(weight)
         torch.sub(1, strain, out=by_log)
-        by_log.mul_(half).mul_(weight).masked_fill_(logs < least, 0)
+        by_log.mul_(half).mul_(weight).masked_fill_(logs < SMALLEST_LOG_VARIANCE, 0)
         return kept.add_(strain).sum().mul_(half).mul_(weight)
 
     return bound
