@@ -28,7 +28,8 @@ class AutogradStep:
     def __call__(self, x_batch: Tensor, t_batch: Tensor) -> Tensor:
         """One step with features [rows, features] and targets as the loss takes them: the loss before it, []."""
         if self._searches:
-            found: Tensor = self._optimizer.step(lambda: self._gradient(x_batch, t_batch))  # type: ignore[no-untyped-call]
+            # Declared for closures that answer numbers; those that answer tensors are answered with one.
+            found: Tensor = self._optimizer.step(lambda: self._gradient(x_batch, t_batch))  # type: ignore[assignment, arg-type, return-value]
             return found.detach()
         loss = self._gradient(x_batch, t_batch)
         if self._clip is not None:
@@ -48,9 +49,7 @@ class AutogradStep:
         return loss
 
 
-def build_clip(
-    clip: optimizers_pb2.GradientClip | None, parameters: Sequence[Tensor]
-) -> Callable[[], object] | None:
+def build_clip(clip: optimizers_pb2.GradientClip | None, parameters: Sequence[Tensor]) -> Callable[[], object] | None:
     """What bounds the gradients of parameters in place; None where nothing does."""
     kind = clip.WhichOneof("kind") if clip is not None else None
     if clip is None or kind is None:

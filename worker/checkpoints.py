@@ -19,7 +19,9 @@ from service.modelling.tensors import check_shapes, decode_tensors, encode_tenso
 FORMAT = 2
 # What checkpoints of format 1 did not have.
 _SINCE_FORMAT_1 = {"seconds": 0.0, "cuts": 0} | {
-    f"{name}_{part}": value for name in ("stopping", "plateau") for part, value in (("smallest", math.inf), ("epochs", 0))
+    f"{name}_{part}": value
+    for name in ("stopping", "plateau")
+    for part, value in (("smallest", math.inf), ("epochs", 0))
 }
 
 Weights = dict[str, Tensor]

@@ -29,10 +29,12 @@ def solve(x: np.ndarray, t: np.ndarray, *, bias: bool) -> tuple[dict[str, np.nda
 def _triangle(x: np.ndarray, targets: np.ndarray, *, bias: bool) -> tuple[np.ndarray, np.ndarray]:
     """Fewer equations with the same least-squares solutions: many rows are folded into a triangle by QR, in parts."""
     inputs = x.shape[1] + bias
-    folded = np.empty((0, inputs + targets.shape[1]))
+    folded: np.ndarray = np.empty((0, inputs + targets.shape[1]))
     for start in range(0, len(x), ROWS_AT_ONCE):
         part = np.asarray(x[start : start + ROWS_AT_ONCE], np.float64)
         ones = [np.ones((len(part), 1))] if bias else []
         rows = np.column_stack([part, *ones, targets[start : start + ROWS_AT_ONCE]])
-        folded = np.linalg.qr(np.vstack([folded, rows]), mode="r") if len(x) > ROWS_AT_ONCE else rows
+        folded = np.vstack([folded, rows])
+        if len(x) > ROWS_AT_ONCE:
+            folded = np.asarray(np.linalg.qr(folded, mode="r"))
     return folded[:, :inputs], folded[:, inputs:]

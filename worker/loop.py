@@ -95,7 +95,9 @@ def descend(
         state.network.train()
         loss_sum = torch.zeros((), dtype=torch.float64, device=train.x.device)
         done = state.epoch * steps
-        for x_batch, t_batch in batches(train, batch_size, state.order):  # [batch, features], [batch, targets] or [batch]
+        for x_batch, t_batch in batches(
+            train, batch_size, state.order
+        ):  # [batch, features], [batch, targets] or [batch]
             if stop():
                 return
             rate = rate_of(done, state.cuts)
@@ -124,9 +126,9 @@ def batches(rows: Rows, batch_size: int, order: torch.Generator) -> Iterator[tup
         return
     permutation = torch.randperm(len(rows.x), generator=order).to(rows.x.device)  # [rows]
     batches_at_once = max(1, BYTES_AT_ONCE // (batch_size * max(rows.x[0].nbytes, 1)))
-    for part in permutation.split(batches_at_once * batch_size):
+    for part in torch.split(permutation, batches_at_once * batch_size):
         x, t = rows.x.index_select(0, part), rows.t.index_select(0, part)
-        yield from zip(x.split(batch_size), t.split(batch_size), strict=True)
+        yield from zip(torch.split(x, batch_size), torch.split(t, batch_size), strict=True)
 
 
 def _add(loss_sum: Tensor, loss: Tensor, denominator: Tensor | int) -> None:

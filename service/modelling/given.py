@@ -18,7 +18,9 @@ def given_misfits(given: learning_pb2.Given, expected: Mapping[str, Shape]) -> I
     for name in sorted(set(given.weights) - set(expected)):
         yield Violation(f"{PATH}[{shown(name)}]", f"the network has no such weight; it has {_listed(expected)}")
     for name, shape in expected.items():
-        problem = _misfit(name, given.weights[name], shape) if name in given.weights else f"missing; shape {list(shape)}"
+        problem = (
+            _misfit(name, given.weights[name], shape) if name in given.weights else f"missing; shape {list(shape)}"
+        )
         if problem:
             yield Violation(f"{PATH}[{shown(name)}]", problem)
 

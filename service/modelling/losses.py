@@ -94,9 +94,7 @@ def _bce(bce: losses_pb2.Bce, how: Literal["mean", "sum"]) -> Callable[[Tensor, 
     )
 
 
-def _cross_entropy(
-    spec: losses_pb2.CrossEntropy, how: Literal["mean", "sum"], classes: Sequence[str]
-) -> LossFunction:
+def _cross_entropy(spec: losses_pb2.CrossEntropy, how: Literal["mean", "sum"], classes: Sequence[str]) -> LossFunction:
     smoothing = spec.label_smoothing
     if not spec.class_weights.weights:
         return LossFunction(
@@ -106,7 +104,7 @@ def _cross_entropy(
             how == "mean",
         )
     weights = spec.class_weights.weights
-    factors = torch.tensor([weights[name] if name in weights else 1.0 for name in classes], dtype=torch.float64)
+    factors = torch.tensor([weights.get(name, 1.0) for name in classes], dtype=torch.float64)
 
     def weighted(outputs: Tensor, targets: Tensor) -> Tensor:
         # PyTorch's own `weight` gives the smoothed part of a row the factors of all classes, not the one of its class.

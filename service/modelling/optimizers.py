@@ -10,7 +10,7 @@ from traind.v1 import optimizers_pb2
 
 
 def build_optimizer(optimizer: optimizers_pb2.Optimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The optimizer of a resolved spec; fused where PyTorch can: one kernel for all parameters, not several for each."""
+    """The optimizer of a resolved spec; fused where PyTorch can: one kernel for all parameters at once."""
     kind = optimizer.WhichOneof("kind")
     match kind:
         case "gradient_descent":

@@ -172,9 +172,7 @@ def decode_preprocessing(text: str) -> tuple[Fitted, Target]:
     return Fitted.from_json(fitted), Target.from_json(target)
 
 
-def _loss_figure(
-    loss: losses_pb2.Loss, classes: Sequence[str], outputs: np.ndarray, values: np.ndarray
-) -> float:
+def _loss_figure(loss: losses_pb2.Loss, classes: Sequence[str], outputs: np.ndarray, values: np.ndarray) -> float:
     """The loss of all rows, in float64. One logit and two say the same of two classes, so either loss takes either."""
     kind, width = loss.WhichOneof("kind"), outputs.shape[1]
     if kind == "bce" and width != 1:

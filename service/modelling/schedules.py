@@ -79,8 +79,7 @@ class Waiting:
     def look(self, loss: float, falls: Callable[[float, float], bool]) -> None:
         """An epoch is done. `falls(loss, smallest)`: whether that is a fall; NaN is none."""
         self.epochs = 0 if falls(loss, self.smallest) else self.epochs + 1
-        if loss < self.smallest:
-            self.smallest = loss
+        self.smallest = min(self.smallest, loss)
 
 
 def falls_by(min_delta: float) -> Callable[[float, float], bool]:

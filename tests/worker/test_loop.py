@@ -1,5 +1,6 @@
 """The gradient loop against loops written by hand in plain torch, in float64."""
 
+import dataclasses
 import itertools
 import math
 
@@ -162,7 +163,7 @@ def test_what_is_asked_for_of_every_epoch():
         seen.append((split, outputs))
         return {"largest": float(outputs.max()), "accuracy": -1.0}
 
-    ours.plan = loop.Plan(ours.plan.loss, ours.plan.classes, ours.plan.gradient, figures)
+    ours.plan = dataclasses.replace(ours.plan, every_epoch=figures)
     for record in ours.epochs():
         ours.state.network.eval()
         for (split, outputs), rows in zip(seen[-2:], (ours.train, ours.held_out), strict=True):
@@ -176,7 +177,7 @@ def test_what_is_asked_for_of_every_epoch():
 
 def test_figures_that_are_nan_by_their_nature_are_no_divergence():
     ours = learning(epochs=4)
-    ours.plan = loop.Plan(ours.plan.loss, False, ours.plan.gradient, lambda *_: {"r2": math.nan})
+    ours.plan = dataclasses.replace(ours.plan, every_epoch=lambda *_: {"r2": math.nan})
     assert len(ours.run()) == 4
     assert not ours.state.first_bad_epoch
 
@@ -306,9 +307,7 @@ def test_divergence_ends_with_the_epochs():
 
 def test_a_bad_validation_loss_is_divergence_too():
     # The training loss never becomes NaN, so it ends at twice its first bad epoch.
-    ours = learning(
-        network="linear", optimizer="gradientDescent", rates={"lr": 1e-6}, epochs=50, dtype="FLOAT32"
-    )
+    ours = learning(network="linear", optimizer="gradientDescent", rates={"lr": 1e-6}, epochs=50, dtype="FLOAT32")
     held = Rows(torch.full((2, INPUTS), 1e30), torch.zeros(2, 2))
     assert len(ours.run(held_out=held)) == 2
     assert ours.state.first_bad_epoch == 1
