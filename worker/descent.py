@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from service.modelling import losses, networks, optimizers
+from service.modelling.measuring import EpochMeasures
 from service.modelling.networks import TraindNetwork
 from traind.v1 import learning_pb2, specs_pb2
 from worker.autograd_step import AutogradStep
@@ -27,6 +28,6 @@ def begin(
     return state, AutogradStep(network, losses.build_loss(spec.loss, classes), state.optimizer, gradient.clip)
 
 
-def plan_of(spec: specs_pb2.TrainSpec, classes: Sequence[str]) -> Plan:
+def plan_of(spec: specs_pb2.TrainSpec, classes: Sequence[str], every_epoch: EpochMeasures | None = None) -> Plan:
     """What the loop is told."""
-    return Plan(losses.build_loss(spec.loss, classes), bool(classes), spec.learn.gradient)
+    return Plan(losses.build_loss(spec.loss, classes), bool(classes), spec.learn.gradient, every_epoch)

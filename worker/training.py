@@ -9,14 +9,14 @@ from google.protobuf import json_format
 from service import ledger
 from service.data.preprocessing import Fitted
 from service.errors import DataCorrupt, TooManyParameters, invalid
-from service.modelling import findings, given, losses, networks, rates, specs, tensors
+from service.modelling import findings, given, losses, measuring, networks, rates, specs, tensors
 from service.modelling.networks import TraindNetwork
 from service.modelling.predictor import Predictor, encode_preprocessing
 from service.settings import Settings
 from service.store import artifacts
 from service.store.database import Database
 from service.store.records import DatasetRow
-from traind.v1 import specs_pb2
+from traind.v1 import specs_pb2, tables_pb2
 from traind.version import __version__
 from worker import checkpoints, descent, exact, loop, perceptron, training_data
 from worker.checkpoints import LearnState, Origin, Weights
@@ -62,13 +62,13 @@ class Training:
 
     def run(self) -> None:
         """Load, learn, save, finish."""
-        names = [*self.spec.inputs, *self.spec.target]
+        names = training_data.columns_needed(self.spec)
         dataset, table = open_table(self.settings, self.database, self.claim, names)
         captured = self.load_checkpoint(dataset)
         kept = None
         if captured is not None:
             kept = Fitted.from_json(captured["preprocessing"]), checkpoints.held_out_rows(captured)
-        data = training_data.prepare(table, self.spec, kept)
+        data = training_data.prepare(table, self.spec, kept, self.settings.tmp_dir)
         if self.spec.loss.cross_entropy.class_weights.balanced:
             self.spec.loss.CopyFrom(losses.balanced(self.spec.loss, data.train.t, data.target.classes))
         origin = self.origin(data, dataset)
@@ -98,6 +98,8 @@ class Training:
             f"device {origin.device}, threads {origin.threads}"
         )
         for finding in specs.auto_findings(self.asked, self.spec, origin.row_count):
+            self.publisher.tell(finding)
+        for finding in data.findings:
             self.publisher.tell(finding)
         if data.constant:
             self.publisher.tell(findings.constant_columns(data.constant))
@@ -167,7 +169,9 @@ class Training:
         gradient = self.spec.learn.gradient
         state, step = descent.begin(network, self.spec, data.target.classes, self.device)
         self.restore(state, origin, captured)
-        plan = descent.plan_of(self.spec, data.target.classes)
+        own = {"train": data.train.y} | ({} if data.held_out is None else {"val": data.held_out.y})
+        every_epoch = measuring.epoch_measures(self.spec, data.target, own)
+        plan = descent.plan_of(self.spec, data.target.classes, every_epoch)
 
         def stop() -> bool:
             return self.may_stop() and (self.stop() or loop.out_of_time(state, gradient))
@@ -246,7 +250,7 @@ class Training:
         """The model, with its figures, in the transaction in which the job succeeds."""
         weights = {name: weight.cpu() for name, weight in weights.items()}
         predictor = Predictor.build(self.spec, data.fitted, data.target, weights)
-        metrics = self.measure(predictor, data)
+        metrics, confusion = self.measure(predictor, data)
         iterated = self.spec.learn.WhichOneof("way") == "gradient"
         if iterated and not math.isfinite(metrics["train_loss"]):
             raise Diverged(best_epoch)
@@ -264,27 +268,37 @@ class Training:
             weights_sha256=tensors.weights_sha256(weights),
             spec_json=json_format.MessageToJson(spec, indent=None),
             inputs_json=encode_messages(predictor.inputs),
-            outputs_json=encode_messages([predictor.prediction]),
+            outputs_json=encode_messages(predictor.predictions),
             preprocessing_json=encode_preprocessing(data.fitted, data.target),
             metrics=metrics,
             findings_json=encode_messages(self.publisher.findings),
             parameter_count=predictor.parameter_count,
             best_epoch=best_epoch,
             engine=__version__,
+            confusion_json=encode_messages(confusion),
+            rows=training_data.rows_of(data),
         )
         self.publisher.succeed(model, metrics, best_epoch)
 
-    def measure(self, predictor: Predictor, data: TrainingData) -> dict[str, float]:
-        """Figures of the model: in sample as `train_…`, of held-out rows as `val_…`."""
+    def measure(
+        self, predictor: Predictor, data: TrainingData
+    ) -> tuple[dict[str, float], list[tables_pb2.ConfusionMatrix]]:
+        """Figures of the model, in sample as `train_…`, of held-out rows as `val_…`, and its confusion matrices."""
         metrics: dict[str, float] = {}
+        confusion = []
         for split, sample in (("train", data.train), ("val", data.held_out)):
             if sample is None:
                 continue
-            figures, found = predictor.measure(predictor.forward(sample.x), sample.t, self.spec.loss)
+            outputs = predictor.forward(sample.x)
+            measured = measuring.measure(predictor, outputs, sample.y, sample.t, predictor.spec.loss)
+            figures = measured.figures
             # Rows less parameters are degrees of freedom only of a linear network, and only where it was fitted.
             if split == "train" and self.spec.network.WhichOneof("kind") == "linear":
-                self.publisher.findings += found
+                self.publisher.findings += measured.findings
             else:
                 figures.pop("residual_mse", None)
             metrics |= {f"{split}_{name}": value for name, value in figures.items()}
-        return metrics
+            if measured.confusion is not None:
+                measured.confusion.split = split
+                confusion.append(measured.confusion)
+        return metrics, confusion
