@@ -30,6 +30,7 @@ TABLE: dict[str, Scope] = {
     "traind.v1.ModelService.GetModel": "read",
     "traind.v1.ModelService.ListModels": "read",
     "traind.v1.ModelService.GetWeights": "read",
+    "traind.v1.ModelService.GetSplit": "read",
     "traind.v1.ModelService.EvaluateModel": "predict",
     "traind.v1.PredictionService.Predict": "predict",
     "traind.v1.ServerService.GetServerInfo": "read",

@@ -283,6 +283,8 @@ model_version = Table(
     Column("outputs_json", Text, nullable=False),
     Column("spec_json", Text, nullable=False),
     Column("preprocessing_json", Text, nullable=False),
+    # Of models that were made before there were any: none.
+    Column("confusion_json", Text, nullable=False, server_default="[]"),
     UniqueConstraint("model_id", "version"),
 )
 Index(
@@ -290,4 +292,15 @@ Index(
     model_version.c.owner_id,
     model_version.c.created_at.desc(),
     model_version.c.id.desc(),
+)
+
+# Which rows of its data set a version was trained with and which were held out: a bit for each row, the least
+# significant of a byte first. In a table of its own, so that lists of models do not read it.
+model_rows = Table(
+    "model_rows",
+    metadata,
+    Column("version_id", Text, ForeignKey("model_version.id"), primary_key=True),
+    Column("row_count", BigInteger, nullable=False),
+    Column("train_rows", LargeBinary, nullable=False),
+    Column("val_rows", LargeBinary, nullable=False),
 )
