@@ -30,7 +30,9 @@ class Treatment(NamedTuple):
     """What columns of one group have in common."""
 
     kind: str  # `number`, `category`, `time`
-    imputed: bool = False
+    # Values are missing here; where any column has missing ones, new rows may lack others too, so all are filled.
+    missing: bool = False
+    filled: bool = False
     transform: "Preprocess.Transform.ValueType" = Preprocess.TRANSFORM_UNSPECIFIED
     clipped: bool = False
     embedded: bool = False
@@ -61,11 +63,12 @@ class _Members:
 def propose_groups(draft: Draft, inputs: Sequence[ColumnProfile], row_count: int) -> int:
     """Group the inputs by what they need; answers about how many features come out."""
     by_treatment: dict[Treatment, list[ColumnProfile]] = {}
+    gaps = sum(column.missing_count > 0 for column in inputs)
     for column in inputs:
-        by_treatment.setdefault(_treatment(column), []).append(column)
+        by_treatment.setdefault(_treatment(column, filled=gaps > 0), []).append(column)
     treated = {treatment: columns for treatment, columns in by_treatment.items() if not treatment.plain}
     for place, (treatment, columns) in enumerate(treated.items()):
-        _add(draft, _Members(treatment, columns, place), row_count)
+        _add(draft, _Members(treatment, columns, place), row_count, gaps)
     _scale(draft, inputs)
     _unseen(draft, inputs)
     return sum(_width(column, treatment) for treatment, columns in by_treatment.items() for column in columns)
@@ -78,17 +81,17 @@ def has_outliers(numbers: profiles_pb2.NumberFigures) -> bool:
     return max(numbers.max - high, low - numbers.min) > FAR * (high - low) > 0
 
 
-def _treatment(column: ColumnProfile) -> Treatment:
+def _treatment(column: ColumnProfile, *, filled: bool) -> Treatment:
     missing = column.missing_count > 0
     match column.type:
         case Column.INTEGER | Column.NUMBER:
             transform = _transform(column)
             clipped = transform == Preprocess.TRANSFORM_UNSPECIFIED and has_outliers(column.numbers)
-            return Treatment("number", missing, transform, clipped)
+            return Treatment("number", missing, filled, transform, clipped)
         case Column.TIMESTAMP:
-            return Treatment("time", missing, parts=_parts(column.times))
+            return Treatment("time", missing, filled, parts=_parts(column.times))
         case _:
-            return Treatment("category", missing, embedded=column.distinct_count > MOST_ONE_HOT)
+            return Treatment("category", missing, filled, embedded=column.distinct_count > MOST_ONE_HOT)
 
 
 def _transform(column: ColumnProfile) -> "Preprocess.Transform.ValueType":
@@ -117,11 +120,12 @@ def _time(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
-def _add(draft: Draft, members: _Members, row_count: int) -> None:
+def _add(draft: Draft, members: _Members, row_count: int, gaps: int) -> None:
     treatment = members.treatment
     group = draft.spec.preprocess.groups.add(columns=members.names)
-    if treatment.imputed:
-        _impute(draft, group, members, row_count)
+    if treatment.filled:
+        _impute(group, treatment)
+        _tell_impute(draft, members, row_count, gaps)
     if treatment.clipped:
         group.clip.quantile = CLIPPED
         _tell_clip(draft, members)
@@ -149,26 +153,37 @@ def _add(draft: Draft, members: _Members, row_count: int) -> None:
         )
 
 
-def _impute(draft: Draft, group: ColumnGroup, members: _Members, row_count: int) -> None:
-    numbers = members.treatment.kind != "category"
+def _impute(group: ColumnGroup, treatment: Treatment) -> None:
+    if treatment.kind == "category":
+        group.impute.how, group.impute.text = Impute.CONSTANT, "missing"
+    else:
+        group.impute.how, group.impute.indicator = Impute.MEDIAN, treatment.missing
+
+
+def _tell_impute(draft: Draft, members: _Members, row_count: int, gaps: int) -> None:
     worst = max(members.columns, key=lambda column: column.missing_count)
     count, part = f"{worst.missing_count:,}", share(worst.missing_count / row_count)
-    english = f"{named(members.names)}: up to {count} values are missing ({part}, {shown(worst.name)})"
-    korean = f"{named(members.names, korean=True)}: 빠진 값이 많게는 {count}개입니다({part}, {named([worst.name])})"
-    if numbers:
-        group.impute.how, group.impute.indicator = Impute.MEDIAN, True
-        draft.because(
-            members.field("impute"),
-            f"{english}; the median stands for them, and one more input tells where.",
-            f"{korean}. 중앙값으로 채우고, 빠진 곳을 알리는 입력을 더합니다.",
+    category = members.treatment.kind == "category"
+    if not members.treatment.missing:
+        english = (
+            f"none of {row_count:,} values is missing, but {gaps} other columns have gaps and new rows may lack these"
         )
+        korean = f"{row_count:,}개 값이 모두 있지만, 다른 {gaps}개 열에 빈 곳이 있어 새 행에서는 빠질 수 있습니다"
     else:
-        group.impute.how, group.impute.text = Impute.CONSTANT, "missing"
-        draft.because(
-            members.field("impute"),
-            f"{english}; that a value is missing is a category of its own.",
-            f"{korean}. 값이 없다는 것 자체를 하나의 범주로 삼습니다.",
+        english = f"up to {count} values are missing ({part}, {shown(worst.name)})"
+        korean = f"빠진 값이 많게는 {count}개입니다({part}, {named([worst.name])})"
+    if category:
+        english, korean = (
+            f"{english}; that is a category of its own",
+            f"{korean}. 빠진 것 자체를 하나의 범주로 삼습니다",
         )
+    elif members.treatment.missing:
+        english = f"{english}; the median stands for them, and one more input tells where"
+        korean = f"{korean}. 중앙값으로 채우고, 빠진 곳을 알리는 입력을 더합니다"
+    else:
+        english, korean = f"{english}; the median would stand for them", f"{korean}. 그때는 중앙값으로 채웁니다"
+    names = members.names
+    draft.because(members.field("impute"), f"{named(names)}: {english}.", f"{named(names, korean=True)}: {korean}.")
 
 
 def _tell_transform(draft: Draft, members: _Members) -> None:
@@ -229,7 +244,7 @@ def _unseen(draft: Draft, inputs: Sequence[ColumnProfile]) -> None:
 
 def _width(column: ColumnProfile, treatment: Treatment) -> int:
     """About how many features a column becomes."""
-    imputed = int(treatment.imputed)
+    imputed = int(treatment.missing)
     match treatment.kind:
         case "category":
             values = column.distinct_count + imputed

@@ -15,8 +15,9 @@ ColumnProfile = profiles_pb2.ColumnProfile
 FEWEST_ROWS_TO_IDENTIFY = 20
 # Categories of which more than this share of the rows has one of its own.
 OWN_SHARE = 0.5
-# What tells the target so exactly was probably made of it.
+# What tells the target so exactly was probably made of it; in fewer rows it may be chance.
 LEAK = 0.999
+FEWEST_ROWS_TO_ACCUSE = 50
 _ID = re.compile(r"(^|[_\s.-])(id|no|nr|key|index|uuid)$|^(id|idx|index)|번호$|아이디$|[a-z]I[Dd]$", re.IGNORECASE)
 
 
@@ -24,7 +25,7 @@ def choose_inputs(
     draft: Draft, goal: Goal, columns: Sequence[ColumnProfile], associations: Mapping[str, float]
 ) -> list[ColumnProfile]:
     """The columns that stay, in their order; a reason for each kind that does not."""
-    told = {**_correlations(draft.profile, goal.name), **associations}
+    told = {**_correlations(draft.profile, goal.name), **associations} if goal.rows >= FEWEST_ROWS_TO_ACCUSE else {}
     usable = _without_dead(draft, columns)
     # In a table where everything tells the target, as in an exercise, nothing was leaked.
     leaks = [column for column in usable if told.get(column.name, 0.0) >= LEAK]

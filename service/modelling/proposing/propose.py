@@ -31,12 +31,8 @@ def propose(
     `associations` tell how exactly single columns tell the target, 0 to 1; what tells it almost exactly is no input.
     Raises InvalidField naming `target` where there is no such column, or none that can be predicted or learned from.
     """
+    goal = goal_of(profile, columns, target, row_count)
     figures = {column.name: column for column in profile.columns}
-    if target not in {column.name for column in columns} or target not in figures:
-        names = ", ".join(shown(column.name) for column in columns[:8])
-        more = " …" if len(columns) > 8 else ""
-        raise invalid("target", f"the data set has no column {shown(target)}; there are {names}{more}")
-    goal = find_goal(figures[target], row_count)
     draft = Draft(profile)
     draft.spec.target.append(target)
     inputs = choose_inputs(draft, goal, [figures[c.name] for c in columns if c.name != target], associations or {})
@@ -49,6 +45,16 @@ def propose(
     propose_learning(draft, goal, width=width, held_out=not draft.spec.split.HasField("none"))
     _warn(draft, goal)
     return draft.proposal
+
+
+def goal_of(profile: profiles_pb2.Profile, columns: Sequence[Column], target: str, row_count: int) -> Goal:
+    """The target by figures. Raises InvalidField naming `target` where there is nothing to learn about it."""
+    figures = {column.name: column for column in profile.columns}
+    if target not in {column.name for column in columns} or target not in figures:
+        names = ", ".join(shown(column.name) for column in columns[:8])
+        more = " …" if len(columns) > 8 else ""
+        raise invalid("target", f"the data set has no column {shown(target)}; there are {names}{more}")
+    return find_goal(figures[target], row_count)
 
 
 def _warn(draft: Draft, goal: Goal) -> None:

@@ -1,5 +1,6 @@
 """A proposal on its way, and how its reasons name columns and figures in English and Korean."""
 
+import math
 from collections.abc import Sequence
 
 from service.errors import shown
@@ -49,4 +50,6 @@ def figure(value: float) -> str:
 def share(value: float) -> str:
     """A share in percent: as many digits as tell it from 0 and from 100."""
     percent = 100 * value
-    return f"{percent:.0f} %" if 9.5 <= percent <= 99 or percent in {0, 100} else f"{percent:.2g} %"
+    if 9.5 <= percent <= 99 or percent in {0, 100}:
+        return f"{percent:.0f} %"
+    return f"{percent:.2g} %" if percent < 9.5 else f"{math.floor(percent * 100) / 100:g} %"

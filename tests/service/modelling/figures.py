@@ -40,7 +40,11 @@ def column_profile(name, kind, values):
         made.numbers.CopyFrom(number_figures(np.array(there, dtype=float)))
     elif kind in {Column.TEXT, Column.CATEGORY}:
         lengths = [len(value) for value in there]
-        made.texts.min_length, made.texts.max_length, made.texts.mean_length = min(lengths), max(lengths), np.mean(lengths)
+        made.texts.min_length, made.texts.max_length, made.texts.mean_length = (
+            min(lengths),
+            max(lengths),
+            np.mean(lengths),
+        )
     elif kind == Column.TIMESTAMP:
         made.times.first, made.times.last = min(there), max(there)
     return made
@@ -52,7 +56,7 @@ def number_figures(x):
     skewness = math.nan if n < 3 else 0.0 if m2 == 0 else m3 / m2**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
     made = profiles_pb2.NumberFigures(min=x.min(), max=x.max(), mean=x.mean(), skewness=skewness)
     made.std = x.std(ddof=1) if n > 1 else math.nan
-    made.quantiles.extend(profiles_pb2.Quantile(share=s, value=v) for s, v in zip(SHARES, np.quantile(x, SHARES)))
+    made.quantiles.extend(profiles_pb2.Quantile(share=s, value=v) for s, v in zip(SHARES, np.quantile(x, SHARES), strict=True))
     made.zero_count = int((x == 0).sum())
     return made
 
