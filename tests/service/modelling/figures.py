@@ -56,7 +56,9 @@ def number_figures(x):
     skewness = math.nan if n < 3 else 0.0 if m2 == 0 else m3 / m2**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
     made = profiles_pb2.NumberFigures(min=x.min(), max=x.max(), mean=x.mean(), skewness=skewness)
     made.std = x.std(ddof=1) if n > 1 else math.nan
-    made.quantiles.extend(profiles_pb2.Quantile(share=s, value=v) for s, v in zip(SHARES, np.quantile(x, SHARES), strict=True))
+    made.quantiles.extend(
+        profiles_pb2.Quantile(share=s, value=v) for s, v in zip(SHARES, np.quantile(x, SHARES), strict=True)
+    )
     made.zero_count = int((x == 0).sum())
     return made
 
