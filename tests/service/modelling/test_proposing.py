@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from service import requests
+from service.calling import requests
 from service.errors import InvalidField
 from service.modelling.proposing.propose import propose
 from service.modelling.proposing.reasons import figure, named, share
