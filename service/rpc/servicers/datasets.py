@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from google.protobuf import empty_pb2
 from typing_extensions import override
 
-from service import datasets, uploads
+from service import datasets, proposals, uploads
 from service.calling.calls import CALLER, Calls
 from service.errors import invalid
 from service.rpc.servicers.uploads import write_part
-from traind.v1 import datasets_pb2, datasets_pb2_grpc, uploads_pb2
+from traind.v1 import datasets_pb2, datasets_pb2_grpc, profiles_pb2, uploads_pb2
 
 
 class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
@@ -62,6 +62,12 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
     @override
     async def DeleteDataset(self, request: datasets_pb2.DeleteDatasetRequest, context: object) -> empty_pb2.Empty:
         return await self._calls.run(datasets.delete_dataset, request)
+
+    @override
+    async def ProposeTraining(
+        self, request: datasets_pb2.ProposeTrainingRequest, context: object
+    ) -> profiles_pb2.Proposal:
+        return await self._calls.run(proposals.propose_training, request, patient=True)
 
     async def _open(self) -> str:
         """Open an upload and answer its name; if the client goes away meanwhile it is dropped once it is there."""
