@@ -19,12 +19,12 @@ from google.protobuf import json_format
 from service import fencing, ledger
 from service.data.layout import TYPE_KEY
 from service.data.objects import ObjectFolder
-from service.folders import make_folders
+from service.machine.folders import make_folders
 from service.modelling import specs
 from service.settings import Settings
 from service.store import artifacts, datasets, events, jobs, metrics, moves, users
 from service.store.database import Connection, Database
-from service.store.records import JobRow
+from service.store.records import JobRow, ModelRows
 from traind.v1 import specs_pb2, tables_pb2
 from worker import run
 
@@ -78,7 +78,6 @@ def rehearse_statements(database: Database) -> None:
 
 
 def _no_model(job: JobRow) -> ledger.NewModel:
-    texts = dict.fromkeys(("spec_json", "inputs_json", "outputs_json", "preprocessing_json", "findings_json"), "{}")
     return ledger.NewModel(
         slug=job.model_slug,
         display_name="",
@@ -88,7 +87,12 @@ def _no_model(job: JobRow) -> ledger.NewModel:
         parameter_count=0,
         best_epoch=0,
         engine="",
-        **texts,
+        spec_json="{}",
+        inputs_json="[]",
+        outputs_json="[]",
+        preprocessing_json="{}",
+        findings_json="[]",
+        rows=ModelRows(0, b"", b""),
     )
 
 

@@ -104,7 +104,7 @@ def epoch_measures(spec: specs_pb2.TrainSpec, target: Target, own: Mapping[str, 
     names = [specs_pb2.TrainSpec.Measure.Name(measure).lower() for measure in spec.every_epoch]
     if not names:
         return None
-    task: Task = specs.task_of(spec)
+    task = specs.task_of(spec)
 
     def told(outputs: np.ndarray, split: str) -> dict[str, float]:
         if task == "regression":
@@ -149,4 +149,5 @@ def _outputs_for(kind: str | None, outputs: np.ndarray, values: np.ndarray, targ
         return np.concatenate([np.zeros_like(outputs), outputs], axis=1)  # [rows, 2]
     if values.ndim == 2 and kind == "gaussian_nll" and width != 2 * targets:
         raise invalid("loss", "gaussian_nll needs a model that was trained with it, for it tells variances; use mse")
-    return outputs[:, :targets] if values.ndim == 2 and kind != "gaussian_nll" else outputs
+    means: np.ndarray = outputs[:, :targets] if values.ndim == 2 and kind != "gaussian_nll" else outputs
+    return means
