@@ -131,7 +131,7 @@ def _check_varied(spec: specs_pb2.TrainSpec, target: Target, values: np.ndarray)
         if not column.size or column.min() == column.max():
             raise invalid(
                 f"job.train.target[{index}]",
-                f"column {shown(name)} holds one value only in the training rows; there is nothing to learn",
+                f"column {shown(name)} holds one value only; there is nothing to learn",
             )
 
 
@@ -153,7 +153,9 @@ def _sample(
     if folder is not None:
         dtype = np.float32 if spec.dtype == specs_pb2.TrainSpec.FLOAT32 else np.float64
         out = scratch_array(folder, (len(rows), fitted.width), dtype)
-    x = preprocessing.apply(fitted, table, rows, unseen="zeros", limit=limit, out=out, tally=tally)
+    x = preprocessing.apply(
+        fitted, table, rows, unseen="zeros", limit=limit, out=out, tally=tally, path="job.train.inputs"
+    )
     t = target.to_loss_units(values)
     if not target.classes:
         for index, name in enumerate(target.names):

@@ -16,6 +16,7 @@ from service import ledger
 from service.data.table import load_table
 from service.errors import DatabaseUnavailable, DataCorrupt, DiskFull, InvalidTable, NotFound
 from service.modelling import tensors
+from service.modelling.metrics import CLASS_FIGURES, PROBABILITY_FIGURES
 from service.modelling.predictor import Predictor
 from service.store import artifacts, jobs
 from tests.service.modelling.cases import HOUSE_SPEC, HOUSES, WEIGHT_TABLES, given
@@ -56,7 +57,8 @@ def predictor_of(desk, model):
 
 def predictions(desk, dataset):
     table = load_table(desk.objects.path(dataset.table_sha256))
-    return predictor_of(desk, desk.model()).predict(table).values
+    values = predictor_of(desk, desk.model()).predict(table).values
+    return values if values.ndim == 1 else values[:, 0]
 
 
 def iris_csv():
@@ -82,7 +84,14 @@ def test_a_job_from_row_to_model(desk):
     assert (model.job_id, model.best_epoch, model.engine) == (job.id, job.best_epoch, __version__)
     assert model.parameter_count == job.parameter_count == 4 * 16 + 16 + 16 * 3 + 3
     assert model.metrics == job.metrics
-    assert set(model.metrics) == {f"{s}_{f}" for s in ("train", "val") for f in ("loss", "accuracy", "log_loss")}
+    figures = ("loss", *CLASS_FIGURES, *PROBABILITY_FIGURES)
+    assert set(model.metrics) == {f"{s}_{f}" for s in ("train", "val") for f in figures}
+    train, val = json.loads(model.confusion_json)
+    assert (train["split"], val["split"]) == ("train", "val")
+    for matrix, rows, split in ((train, 120, "train"), (val, 30, "val")):
+        counts = np.reshape(matrix["counts"]["values"], (3, 3))
+        assert counts.sum() == rows
+        assert np.trace(counts) / rows == pytest.approx(model.metrics[f"{split}_accuracy"])
     assert model.metrics["train_accuracy"] >= 0.93
     assert model.metrics["val_accuracy"] >= 0.93
     assert model.metrics["val_loss"] == pytest.approx(min(history["val_loss"]), rel=1e-6)
@@ -204,7 +213,11 @@ def test_given_weights_of_as_many_classes_as_the_rows_have(desk):
 def test_points_by_a_perceptron(desk):
     job = desk.train(desk.upload(POINTS_CSV), {"target": ["color"], "network": {"perceptron": {}}, "seed": 7})
     assert (job.state, job.epoch) == ("SUCCEEDED", 100)
-    assert job.metrics == {"train_loss": 0.25, "train_accuracy": 0.75}
+    assert {name: job.metrics[name] for name in ("train_loss", "train_accuracy")} == {
+        "train_loss": 0.25,
+        "train_accuracy": 0.75,
+    }
+    assert not {"train_roc_auc", "train_log_loss"} & set(job.metrics)
     history = desk.history(job)
     assert set(history) == {"train_loss", "train_accuracy"}
     assert job.best_epoch == history["train_loss"].index(0.25) + 1

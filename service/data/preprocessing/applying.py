@@ -49,13 +49,15 @@ def apply(
     limit: float = LARGEST,
     out: npt.NDArray[Any] | None = None,
     tally: Tally | None = None,
+    path: str = "columns",
 ) -> npt.NDArray[Any]:
     """The features of `rows` (None = all): [rows, width], row-major, float64 or in `out` and its type.
 
     `rows` must ascend where the table comes in parts. A category that the training rows did not have is refused where
     the column says so, with InvalidField naming column, value and the known ones; with `unseen="zeros"` (for held-out
     rows, which are measured and not answered) it is not. Also refused are missing values that nothing stands for, and
-    features beyond `limit`, the largest number that the network can take.
+    features beyond `limit`, the largest number that the network can take. `path` is what errors name of a data set's
+    columns.
     """
     count = table.row_count if rows is None else len(rows)
     features = np.empty((count, fitted.width), np.float64) if out is None else out
@@ -64,10 +66,10 @@ def apply(
         if begin == end:
             continue
         columns = [
-            _Ready.make(column, part.column(column.name).take(local), refuse=unseen == "refuse")
+            _Ready.make(column, part.column(column.name).take(local), refuse=unseen == "refuse", path=path)
             for column in fitted.columns
         ]
-        _write(fitted, columns, features[begin:end], limit, partial(_row, rows, begin))
+        _write(fitted, columns, features[begin:end], limit, partial(_row, rows, begin), path)
         if tally is not None:
             tally.unseen += _count_unseen(columns, end - begin)
     return features
@@ -100,12 +102,12 @@ class _Ready:
     unseen: npt.NDArray[np.bool_] | None = None
 
     @classmethod
-    def make(cls, fitted: FittedColumn, column: TableColumn, *, refuse: bool) -> "_Ready":
-        _check_type(fitted, column)
+    def make(cls, fitted: FittedColumn, column: TableColumn, *, refuse: bool, path: str) -> "_Ready":
+        _check_type(fitted, column, path)
         if column.missing is not None and not fitted.takes_missing:
-            _refuse_missing(fitted, column)
+            _refuse_missing(fitted, column, path)
         if column.type in NUMERIC:
-            return cls(fitted, _finite(column), column.missing)
+            return cls(fitted, _finite(column, path), column.missing)
         if column.type == Column.TIMESTAMP:
             return cls(fitted, column.values, column.missing)
         codes = _codes(fitted, column)
@@ -113,7 +115,7 @@ class _Ready:
         if not unseen.any():
             return cls(fitted, codes, column.missing)
         if refuse and not fitted.takes_unseen:
-            _refuse_unseen(fitted, column, int(np.flatnonzero(unseen)[0]))
+            _refuse_unseen(fitted, column, int(np.flatnonzero(unseen)[0]), path)
         return cls(fitted, codes, column.missing, unseen)
 
     def write(self, part: npt.NDArray[np.float64], at: int, rows: slice) -> int:
@@ -157,7 +159,12 @@ def _write_codes(fitted: FittedColumn, codes: Rows, part: npt.NDArray[np.float64
 
 
 def _write(
-    fitted: Fitted, columns: Sequence[_Ready], features: npt.NDArray[Any], limit: float, row_of: Callable[[int], int]
+    fitted: Fitted,
+    columns: Sequence[_Ready],
+    features: npt.NDArray[Any],
+    limit: float,
+    row_of: Callable[[int], int],
+    path: str,
 ) -> None:
     """Fill `features` [rows, width], some rows at a time."""
     straight = features.dtype == np.float64
@@ -168,36 +175,36 @@ def _write(
         for column in columns:
             at = column.write(part, at, rows)
         if not (np.abs(part) <= limit).all():
-            _refuse_features(fitted, columns, part, limit, start, row_of)
+            _refuse_features(fitted, columns, part, limit, start, row_of, path)
         if not straight:
             features[rows] = part
 
 
-def _check_type(fitted: FittedColumn, column: TableColumn) -> None:
+def _check_type(fitted: FittedColumn, column: TableColumn, path: str) -> None:
     kinds = (NUMERIC, CATEGORICAL, frozenset({Column.TIMESTAMP}))
     if not any(fitted.type in kind and column.type in kind for kind in kinds):
         wanted, got = Column.Type.Name(fitted.type), Column.Type.Name(column.type)
-        raise invalid("columns", f"{shown(column.name)} was {wanted} in training and is {got} here")
+        raise invalid(path, f"{shown(column.name)} was {wanted} in training and is {got} here")
 
 
-def _refuse_missing(fitted: FittedColumn, column: TableColumn) -> NoReturn:
+def _refuse_missing(fitted: FittedColumn, column: TableColumn, path: str) -> NoReturn:
     assert column.missing is not None
     first = int(np.flatnonzero(column.missing)[0])
     why = "the model leaves such rows out" if fitted.drops else "the model takes complete rows only"
     raise invalid(
-        column.path or "columns",
+        column.path or path,
         f"{shown(column.name)} is missing in {column.missing_count} rows, the first at index {first}; "
         f"{why}: fill or drop them",
     )
 
 
-def _finite(column: TableColumn) -> Numbers:
+def _finite(column: TableColumn, path: str) -> Numbers:
     values = numbers_of(column)
     infinite = np.isinf(values)
     if infinite.any():
         at = int(np.flatnonzero(infinite)[0])
         raise invalid(
-            f"{column.path}[{at}]" if column.path else "columns",
+            f"{column.path}[{at}]" if column.path else path,
             f"{shown(column.name)} has {int(infinite.sum())} infinite numbers, the first at index {at}; "
             "numbers must be finite",
         )
@@ -215,12 +222,12 @@ def _codes(fitted: FittedColumn, column: TableColumn) -> Rows:
     return codes
 
 
-def _refuse_unseen(fitted: FittedColumn, column: TableColumn, at: int) -> NoReturn:
+def _refuse_unseen(fitted: FittedColumn, column: TableColumn, at: int, path: str) -> NoReturn:
     value = labels_of(column)[int(column.values[at])]
     told = unseen_category(fitted.name, value, fitted.categories)
     if column.path:
         raise invalid(f"{column.path}[{at}]", told)
-    raise invalid("columns", f"row {at + 1}: {told}")
+    raise invalid(path, f"row {at + 1}: {told}")
 
 
 def _count_unseen(columns: Sequence[_Ready], rows: int) -> int:
@@ -235,6 +242,7 @@ def _refuse_features(
     limit: float,
     start: int,
     row_of: Callable[[int], int],
+    path: str,
 ) -> NoReturn:
     """Tell the first feature that has no finite value, or one that is too large."""
     wrong = ~(np.abs(part) <= limit)
@@ -248,13 +256,13 @@ def _refuse_features(
     if logged and np.isnan(part[at, feature]):
         value = float(owner.values[start + at])
         raise invalid(
-            "columns",
-            f"{shown(owner.fitted.name)} is {value:g} in row {row}, and the model takes ln(1 + x) of it; it must be "
+            path,
+            f"column {shown(owner.fitted.name)} is {value:g} in row {row}, and the model takes ln(1 + x) of it; it must be "
             "above -1",
         )
     raise invalid(
-        "columns",
-        f"{shown(fitted.feature_names[feature])} has {int(wrong[:, feature].sum())} values that are Inf, NaN or beyond "
+        path,
+        f"column {shown(fitted.feature_names[feature])} has {int(wrong[:, feature].sum())} values that are Inf, NaN or beyond "
         f"{limit:.3g} after scaling, the first in row {row}; leave these rows out, or use dtype FLOAT64 for large "
         "numbers",
     )

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy
 
 from service.store import artifacts, models
+from service.store.records import ModelRows
 from tests.service.store.rows import make_queue, make_user
 
 
@@ -97,3 +98,20 @@ def test_weights_of_a_model_cannot_be_deleted(database):
     with pytest.raises(sqlalchemy.exc.IntegrityError), database.write() as connection:
         artifacts.release(connection, f"model:{made.id}")
     assert artifacts.load(database, made.artifact_id) == b"abc"
+
+
+def test_the_rows_that_a_model_saw_come_back_as_they_were_stored(database):
+    owner, (job,) = make_queue(database, 1)
+    version = add(database, owner, job)
+    # Every byte, for one of the databases could take them for text.
+    rows = ModelRows(2048, bytes(range(256)), bytes(range(255, -1, -1)))
+    with database.write() as connection:
+        assert models.find_rows(connection, version.id) is None
+        models.add_rows(connection, version.id, rows)
+        assert models.find_rows(connection, version.id) == rows
+
+
+def test_confusion_matrices_are_kept_and_none_where_none_came(database):
+    owner, made = make_queue(database, 2)
+    assert add(database, owner, made[0]).confusion_json == "[]"
+    assert add(database, owner, made[1], confusion_json='[{"split": "val"}]').confusion_json == '[{"split": "val"}]'
