@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from service import references, uploads
 from service.app import App, Caller
 from service.data import table as tables
-from service.data.ingest import Ingested, ingest_csv
+from service.data.ingest import Ingested, ingest_table
 from service.data.objects import disk_full_refused, hash_file
 from service.errors import DatasetInUse, invalid
 from service.store import datasets as dataset_store
@@ -51,7 +51,7 @@ def create_dataset(app: App, caller: Caller, request: datasets_pb2.CreateDataset
         content = _Content(upload, path, _whole_file(upload, path), _options_hash(source))
         row = _same(app, request.dataset_id, content)
         if row is None:
-            ingested = ingest_csv(path, tmp=app.objects.tmp, schema=source.schema, encoding=source.encoding)
+            ingested = ingest_table(path, tmp=app.objects.tmp, schema=source.schema, encoding=source.encoding)
             try:
                 row = _keep(app, request, content, ingested, display_name)
             finally:

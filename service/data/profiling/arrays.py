@@ -11,6 +11,8 @@ import pyarrow as pa
 
 # Bytes of an array that is kept in memory.
 HELD_BYTES = 64 << 20
+# Of the columns that are read together.
+GROUP_BYTES = 8 << 20
 # Rows that are looked at together.
 CHUNK_ROWS = 256 << 10
 
@@ -23,6 +25,16 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count()
+        self._held = np.empty(0, np.uint64)
+
+    def reused(self, rows: int, dtype: Any) -> Array:
+        """An array [rows] of 8-byte values to be filled; it ends when the next one is asked for.
+
+        Fresh memory for each column would cost more time than what is computed of it.
+        """
+        if len(self._held) < rows:
+            self._held = self.empty(rows, np.uint64)
+        return self._held[:rows].view(dtype)
 
     def empty(self, rows: int, dtype: Any) -> Array:
         """An array [rows] to be filled."""
@@ -61,7 +73,7 @@ def chunks(values: Array) -> Iterator[Array]:
 
 def present(part: pa.Array) -> Array:
     """The values that are not missing."""
-    values: Array = part.drop_null().to_numpy(zero_copy_only=False)
+    values: Array = (part.drop_null() if part.null_count else part).to_numpy(zero_copy_only=False)
     return values
 
 
@@ -75,7 +87,7 @@ def different(ordered: Array) -> int:
     """How many different values a sorted array has."""
     count, last = 0, None
     for part in chunks(ordered):
-        count += int(np.count_nonzero(part[1:] != part[:-1])) + (last is None or part[0] != last)
+        count += int(np.count_nonzero(part[1:] != part[:-1])) + int(last is None or part[0] != last)
         last = part[-1]
     return count
 

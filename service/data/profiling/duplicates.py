@@ -24,7 +24,7 @@ def count_duplicates(batches: Batches, columns: int, rows: int, scratch: Scratch
     hashes = Growing(scratch.empty(rows, np.uint64))
     for part in _pieces(batches(order)):
         hashes.add(_hash_rows(part, 0))
-    kept = scratch.empty(rows, np.uint64)
+    kept = scratch.reused(rows, np.uint64)
     kept[:] = hashes.values
     kept.sort()
     repeated = np.unique(kept[1:][kept[1:] == kept[:-1]])

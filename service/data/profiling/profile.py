@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from service.data.arrow_file import read_batches
 from service.data.layout import BOOLEAN, CATEGORY, INTEGER, NUMBER, TIMESTAMP, TYPE_KEY
 from service.data.profiling import correlation
-from service.data.profiling.arrays import HELD_BYTES, Growing, Scratch, present
+from service.data.profiling.arrays import GROUP_BYTES, Growing, Scratch, present
 from service.data.profiling.duplicates import count_duplicates
 from service.data.profiling.findings import findings
 from service.data.profiling.numbers import Moments, number_figures, top_integers
@@ -65,7 +65,7 @@ class _Profiling:
 
     def _groups(self) -> Iterator[list[int]]:
         """Columns that are read together, so that a wide table is not opened once for each."""
-        several = max(HELD_BYTES // (8 * self._rows), 1)
+        several = max(GROUP_BYTES // (8 * self._rows), 1)
         for start in range(0, len(self._names), several):
             yield list(range(start, min(start + several, len(self._names))))
 
@@ -115,7 +115,7 @@ class _Profiling:
 
     def _numbers(self, column: dict[str, Any], index: int, count: int) -> Top:
         whole = column["type"] == INTEGER
-        values = Growing(self._scratch.empty(count, np.int64 if whole else np.float64))
+        values = Growing(self._scratch.reused(count, np.int64 if whole else np.float64))
         for part in self._parts(index):
             values.add(present(part))
         column["numbers"], column["distinct_count"], self._moments[index] = number_figures(values.values)

@@ -32,7 +32,7 @@ def hash_texts(texts: pa.StringArray, salt: str = "") -> Array:
 
 def text_figures(parts: Parts, count: int, scratch: Scratch) -> tuple[dict[str, Any], int, Top]:
     """Lengths, different values and the most frequent ones of a column of `count` texts; it is read twice."""
-    hashes = Growing(scratch.empty(count, np.uint64))
+    hashes = Growing(scratch.reused(count, np.uint64))
     lengths = _Lengths()
     for part in slices(parts()):
         texts = part.drop_null()

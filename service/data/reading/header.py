@@ -32,6 +32,11 @@ def read_header(file: BinaryIO, delimiter: str = "") -> tuple[tuple[str, ...], s
     text = _first_row(file)
     file.seek(begin)
     rows = {known: _split(text, known) for known in ([delimiter] if delimiter else DELIMITERS)}
+    if not any(rows.values()) and text:
+        raise InvalidTable(
+            "line 1 has a carriage return without a line feed: save the file with Unix or Windows line ends",
+            metadata={"line": "1"},
+        )
     chosen = max(rows, key=lambda known: len(rows[known]))
     names = [name.strip(" \t") for name in rows[chosen]]
     if not any(names):
@@ -46,10 +51,8 @@ def _split(text: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([text], delimiter=delimiter), [])
     except csv.Error:
-        raise InvalidTable(
-            "line 1 has a carriage return without a line feed: save the file with Unix or Windows line ends",
-            metadata={"line": "1"},
-        ) from None
+        # A line end outside of quotes, as the wrong delimiter makes them.
+        return []
 
 
 def _check_delimiter(names: list[str], asked: str) -> None:
