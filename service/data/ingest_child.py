@@ -15,7 +15,7 @@ from typing import Any
 
 from service.data.objects import disk_full_refused
 from service.errors import InvalidField, TooLarge, TraindError, Violation, shown
-from service.tether import die_with_parent
+from service.machine.tether import die_with_parent
 
 KEPT_CATEGORIES = 1000
 # Of all columns together: so much fits into every message that shows a data set.

@@ -1,32 +1,13 @@
 """Columns as a spec uses them."""
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from service.errors import shown
-from traind.v1 import tables_pb2
+from service.modelling.inputs import Embedded, InputLayout
+from traind.v1 import preprocess_pb2, specs_pb2, tables_pb2
 
 Column = tables_pb2.Column
 # So many categories of a column are told at most, and fewer, down to none, where a table has very many of them.
 MOST_CATEGORIES = 1000
-
-
-def column_problem(name: str, by_name: Mapping[str, Column]) -> str:
-    """Why nothing can be learned from or about a column; empty if it can."""
-    column = by_name.get(name)
-    if column is None:
-        near = difflib.get_close_matches(name, by_name, n=1)
-        offer = f"did you mean {shown(near[0])}?" if near else f"there are {', '.join(map(shown, list(by_name)[:8]))}"
-        return f"the data set has no column {shown(name)}; {offer}"
-    if column.type in {Column.TEXT, Column.TIMESTAMP}:
-        kind = Column.Type.Name(column.type)
-        return f"column {shown(name)} is {kind}, which cannot be learned from yet; leave it out"
-    if column.missing_count:
-        return (
-            f"column {shown(name)} has {column.missing_count} missing values, allowed are 0; "
-            "leave it out, or upload the table without these rows"
-        )
-    return ""
 
 
 def class_count(target: Column) -> int | None:
@@ -43,3 +24,35 @@ def class_count(target: Column) -> int | None:
 def all_told(column: Column) -> bool:
     """Whether a column has no more categories than those that are told."""
     return column.type != Column.CATEGORY or 0 < len(column.categories) < MOST_CATEGORIES
+
+
+def input_layout(resolved: specs_pb2.TrainSpec, columns: Iterable[Column]) -> InputLayout:
+    """The features that preprocessing will make, as far as the columns tell.
+
+    Categories count as far as they are told, also where the training rows will turn out to have fewer.
+    """
+    by_name = {column.name: column for column in columns}
+    groups = {name: group for group in resolved.preprocess.groups for name in group.columns}
+    place, embedded = 0, []
+    for name in resolved.inputs:
+        column, group = by_name[name], groups.get(name, preprocess_pb2.ColumnGroup())
+        if group.encode.WhichOneof("kind") == "embedding":
+            embedded.append(Embedded(place, _categories(column, group), group.encode.embedding.width))
+        place += _features(column, group)
+    return InputLayout(place, tuple(embedded))
+
+
+def _features(column: Column, group: preprocess_pb2.ColumnGroup) -> int:
+    """Features of one column: its own, and one more for an indicator."""
+    if column.type in {Column.CATEGORY, Column.BOOLEAN}:
+        own = _categories(column, group) if group.encode.WhichOneof("kind") in {None, "one_hot"} else 1
+    else:
+        own = len(group.date_parts) if column.type == Column.TIMESTAMP else 1
+    return own + group.impute.indicator
+
+
+def _categories(column: Column, group: preprocess_pb2.ColumnGroup) -> int:
+    known = ("false", "true") if column.type == Column.BOOLEAN else tuple(column.categories)
+    impute = group.impute
+    constant = impute.how == preprocess_pb2.Impute.CONSTANT and column.missing_count > 0 and impute.text not in known
+    return len(known) + constant

@@ -7,7 +7,7 @@ from google.protobuf import empty_pb2
 from typing_extensions import override
 
 from service import datasets, uploads
-from service.calls import CALLER, Calls
+from service.calling.calls import CALLER, Calls
 from service.errors import invalid
 from service.rpc.servicers.uploads import write_part
 from traind.v1 import datasets_pb2, datasets_pb2_grpc, uploads_pb2

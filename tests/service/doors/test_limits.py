@@ -7,7 +7,7 @@ import time
 import grpc
 import pytest
 
-from service import statuses
+from service.calling import statuses
 from service.rest import server as rest_server
 from tests.service.doors.running import Refusal, refusal_of_rest, refusal_of_rpc
 from traind.v1 import jobs_pb2, predictions_pb2, server_pb2, tables_pb2, uploads_pb2

@@ -5,6 +5,7 @@ from google.protobuf import json_format
 
 from service.errors import InvalidField
 from service.modelling import specs
+from service.modelling.inputs import InputLayout
 from tests.service.modelling.cases import Column, given, spec_of
 from traind.v1 import specs_pb2, tables_pb2
 
@@ -40,8 +41,12 @@ def test_every_default_of_a_regression():
     assert json_format.MessageToDict(resolve({})) == {
         "inputs": ["area", "rooms"],
         "target": ["price"],
-        "network": {"linear": {"bias": True}},
-        "preprocess": {"scale": "STANDARD"},
+        "network": {"linear": {"bias": True, "initialisation": "UNIFORM"}},
+        "preprocess": {
+            "scale": "STANDARD",
+            "unseen": "REFUSE",
+            "target": {"transform": "IDENTITY", "scale": "NONE", "missing": "REFUSE"},
+        },
         "split": {"holdOut": {"fraction": 0.2, "stratify": False}},
         "loss": {"mse": {"reduction": "MEAN"}},
         "learn": {
@@ -50,6 +55,7 @@ def test_every_default_of_a_regression():
                 "epochs": 10,
                 "batchSize": 32,
                 "keep": "BEST",
+                "path": "WRITTEN_OUT",
             }
         },
         "dtype": "FLOAT32",
@@ -58,9 +64,17 @@ def test_every_default_of_a_regression():
 
 def test_every_default_of_classes():
     two = resolve({"target": ["sold"], "network": MLP})
-    assert json_format.MessageToDict(two.loss) == {"bce": {"reduction": "MEAN"}}
+    assert json_format.MessageToDict(two.loss) == {"bce": {"reduction": "MEAN", "positiveWeight": 1.0}}
     assert two.split.hold_out.stratify
-    assert json_format.MessageToDict(two.network) == {"mlp": {"hidden": [4], "activation": "RELU", "bias": True}}
+    assert json_format.MessageToDict(two.network) == {
+        "mlp": {
+            "hidden": [4],
+            "activation": "RELU",
+            "bias": True,
+            "normalisation": "NO_NORMALISATION",
+            "initialisation": "UNIFORM",
+        }
+    }
     three = resolve({"target": ["city"], "network": MLP})
     assert three.loss.WhichOneof("kind") == "cross_entropy"
     assert resolve({"target": ["garden"]}).loss.WhichOneof("kind") == "bce"
@@ -80,8 +94,12 @@ def test_other_ways_to_learn_have_their_defaults():
 
 def test_what_was_chosen_stays():
     spec = {
-        "network": {"linear": {"bias": False}},
-        "preprocess": {"scale": "MIN_MAX"},
+        "network": {"linear": {"bias": False, "initialisation": "ORTHOGONAL"}},
+        "preprocess": {
+            "scale": "MIN_MAX",
+            "unseen": "UNKNOWN",
+            "target": {"transform": "LOG1P", "scale": "ROBUST", "missing": "DROP_ROW"},
+        },
         "split": {"holdOut": {"fraction": 0.5}},
         "loss": {"mae": {"reduction": "SUM"}},
         "learn": {
@@ -90,6 +108,7 @@ def test_what_was_chosen_stays():
                 "epochs": 3,
                 "batchSize": 7,
                 "keep": "LAST",
+                "path": "GENERAL",
             }
         },
         "dtype": "FLOAT64",
@@ -154,14 +173,14 @@ def test_few_rows_are_not_split_unless_it_is_asked_for():
         ({"inputs": ["note"]}, "inputs[0]", '"note" is TEXT'),
         ({"inputs": ["seen"]}, "inputs[0]", '"seen" is TIMESTAMP'),
         ({"target": ["note"]}, "target[0]", '"note" is TEXT'),
-        ({"inputs": ["area", "age"]}, "inputs[1]", '"age" has 4 missing values, allowed are 0; leave it out'),
+        ({"inputs": ["area", "age"]}, "inputs[1]", '"age" has 4 missing values, allowed are 0 without impute'),
         ({"inputs": []}, "inputs", '"age" has 4 missing values'),
         ({"target": ["age"]}, "target[0]", '"age" has 4 missing values'),
         ({"target": ["country"]}, "target[0]", '"country" has one class only'),
         ({"target": ["city"], "loss": {"mse": {}}}, "loss", "holds 3 classes; use cross_entropy"),
         ({"target": ["sold"], "loss": {"mae": {}}}, "loss", "holds 2 classes; use bce or cross_entropy"),
         ({"target": ["city"], "loss": {"bce": {}}}, "loss", 'bce tells 2 classes apart and column "city" has 3'),
-        ({"loss": {"crossEntropy": {}}}, "loss", 'column "price" holds numbers; use mse or mae'),
+        ({"loss": {"crossEntropy": {}}}, "loss", 'column "price" holds numbers; use mse, mae, huber or gaussian_nll'),
         ({"loss": {"bce": {}}}, "loss", 'column "price" holds numbers'),
         ({"network": {"perceptron": {}}}, "target[0]", '"price" holds numbers; use linear or mlp'),
         ({"network": {"perceptron": {}}, "target": ["city"]}, "target[0]", 'tells 2 classes apart and "city" has 3'),
@@ -263,10 +282,12 @@ def test_whole_numbers_are_classes_where_loss_or_network_say_so():
         ({"target": ["sold"]}, (2, 1)),
         ({"target": ["sold"], "loss": {"crossEntropy": {}}}, (2, 2)),
         ({"target": ["sold"], "network": {"perceptron": {}}}, (2, 1)),
+        ({"target": ["price", "area"], "inputs": ["rooms"]}, (1, 2)),
+        ({"target": ["price", "area"], "inputs": ["rooms"], "loss": {"gaussianNll": {}}}, (1, 4)),
     ],
 )
 def test_widths(spec, widths):
-    assert specs.widths(resolve(spec), COLUMNS) == widths
+    assert specs.widths(resolve(spec), COLUMNS) == (InputLayout(widths[0]), widths[1])
 
 
 def test_epochs():
@@ -320,7 +341,7 @@ def test_categories_that_are_not_all_told():
         spec = {"inputs": ["area"], "target": ["c"], "network": LINEAR}
         resolved = specs.resolve(spec_of(spec), columns, 5000)
         assert resolved.loss.WhichOneof("kind") == "cross_entropy"
-        assert specs.widths(resolved, columns) == (1, 1000)
+        assert specs.widths(resolved, columns) == (InputLayout(1), 1000)
         # Whether given weights fit is seen when the rows are read.
         assert specs.resolve(spec_of(spec | given(weight=[[1.0]] * 1234, bias=[0.0] * 1234)), columns, 5000)
         spec = {"inputs": ["c"], "target": ["area"], "network": LINEAR}

@@ -5,7 +5,7 @@ import os
 import pathlib
 from dataclasses import dataclass
 
-from service.profile import write_secret
+from service.machine.profile import write_secret
 from service.settings import Settings
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from service import requests, statuses
+from service.calling import requests, statuses
 from service.errors import InvalidField, Violation
 from traind.v1 import jobs_pb2, optimizers_pb2, predictions_pb2, specs_pb2
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Self
 
-from service.tether import tethered
+from service.machine.tether import tethered
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0

@@ -7,10 +7,10 @@ import sys
 import urllib.parse
 from collections.abc import Callable
 
-from service.address import read_address
-from service.broker import ANSWER_TIMEOUT_S, find_program
 from service.errors import TraindError
-from service.folders import make_folders
+from service.machine.address import read_address
+from service.machine.broker import ANSWER_TIMEOUT_S, find_program
+from service.machine.folders import make_folders
 from service.settings import SettingError, Settings
 from service.store.database import Database
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from service import broker
-from service.keeper import Kept
+from service.machine import broker
+from service.machine.keeper import Kept
 from service.settings import SettingError, Settings
 
 

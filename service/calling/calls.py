@@ -11,10 +11,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
-from service import accounts, policy, requests
+from service import accounts, policy
 from service.app import App, Caller
+from service.calling import requests
+from service.calling.methods import MOST_MESSAGE_BYTES
 from service.errors import TooLarge
-from service.methods import MOST_MESSAGE_BYTES
 
 # Who calls; set by the door that let the call in, for as long as the call lasts.
 CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")

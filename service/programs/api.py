@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from google.protobuf.descriptor import ServiceDescriptor
 
 from service.app import App
-from service.calls import Calls
-from service.methods import Method, bind
+from service.calling.calls import Calls
+from service.calling.methods import Method, bind
+from service.calling.rules import compile_rules
 from service.rest.door import RestDoor
 from service.rest.server import RestServer, listen
 from service.rpc.server import RpcServer, port_taken
@@ -17,7 +18,6 @@ from service.rpc.servicers.models import ModelServicer
 from service.rpc.servicers.predictions import PredictionServicer
 from service.rpc.servicers.server import ServerServicer
 from service.rpc.servicers.uploads import UploadServicer
-from service.rules import compile_rules
 from service.serverinfo import Addresses
 from service.watching import Watching
 from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, server_pb2, uploads_pb2

@@ -3,12 +3,12 @@
 import asyncio
 import signal
 
-from service.address import remove_address, write_address
-from service.api import serve
 from service.app import App
 from service.data.objects import ObjectFolder
 from service.dispatcher import Dispatcher
-from service.folders import make_folders
+from service.machine.address import remove_address, write_address
+from service.machine.folders import make_folders
+from service.programs.api import serve
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets

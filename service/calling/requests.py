@@ -16,9 +16,9 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from buf.validate import validate_pb2
+from service.calling.rules import broken_rules
+from service.calling.statuses import wrong_fields
 from service.errors import Violation, shown
-from service.rules import broken_rules
-from service.statuses import wrong_fields
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # Cells of tables: they are compared and never stored, so they may hold what a quoted cell of a CSV file may hold.

@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from service import keeper
-from service.keeper import Kept
+from service.machine import keeper
+from service.machine.keeper import Kept
 from tests.waiting import wait_until
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_logs_are_private_and_put_aside_when_they_have_grown(tmp_path, monkeypat
 
 PARENT = """
 import pathlib, sys, time
-from service.keeper import Kept
+from service.machine.keeper import Kept
 child = Kept("child", [sys.executable, "-c", "import time; time.sleep(600)"])
 child.start()
 print(child.process.pid, flush=True)

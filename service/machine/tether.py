@@ -1,6 +1,6 @@
 """Ties a process's life to its parent's, so that a parent killed with SIGKILL leaves nothing behind.
 
-As a program (`python -I -S service/tether.py PARENT_PID PROGRAM ARGUMENT...`) it ties itself and then becomes PROGRAM:
+As a program (`python -I -S tether.py PARENT_PID PROGRAM ARGUMENT...`) it ties itself and then becomes PROGRAM:
 the kernel keeps the tie over an exec, and no code has to run between a fork and an exec of a large process.
 """
 

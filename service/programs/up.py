@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from service.address import Address, address_path, read_address
-from service.broker import EmbeddedBroker, find_embedded
-from service.folders import make_folders
-from service.keeper import Alarm, Kept, how_it_ended
-from service.profile import profile_path, write_profile, write_secret
+from service.machine.address import Address, address_path, read_address
+from service.machine.broker import EmbeddedBroker, find_embedded
+from service.machine.folders import make_folders
+from service.machine.keeper import Alarm, Kept, how_it_ended
+from service.machine.profile import profile_path, write_profile, write_secret
 from service.settings import SettingError, Settings
 from service.store import users
 from service.store.database import Database

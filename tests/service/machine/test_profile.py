@@ -3,7 +3,7 @@
 import stat
 import tomllib
 
-from service.profile import profile_path, write_profile
+from service.machine.profile import profile_path, write_profile
 
 HERE = {"grpc_url": "grpc://127.0.0.1:8081", "http_url": "http://127.0.0.1:8080"}
 
