@@ -181,7 +181,11 @@ class _Parquet:
 
         # No buffering ahead: it would hold a row group, whose size the file chooses.
         self._file = pq.ParquetFile(
-            pa.OSFile(str(path)), memory_map=False, pre_buffer=False, buffer_size=1 << 20, arrow_extensions_enabled=False
+            pa.OSFile(str(path)),
+            memory_map=False,
+            pre_buffer=False,
+            buffer_size=1 << 20,
+            arrow_extensions_enabled=False,
         )
         self.schema = self._file.schema_arrow
         _refuse_claim(self._file.metadata.num_rows, len(self.schema))

@@ -54,9 +54,7 @@ class NpzFile:
                 self.names = tuple(name for array in arrays for name in array.names)
                 check_names(self.names)
                 check_cells(arrays[0].shape[0], len(self.names))
-                self._values = [
-                    _mapped(archive, array, scratch / f"array-{i}.bin") for i, array in enumerate(arrays)
-                ]
+                self._values = [_mapped(archive, array, scratch / f"array-{i}.bin") for i, array in enumerate(arrays)]
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise InvalidTable(
                 f"the file is no sound NPZ archive: {shown(error)}; save it again by numpy.savez",

@@ -10,7 +10,7 @@ from service import datasets, uploads
 from service.calling.calls import CALLER, Calls
 from service.errors import invalid
 from service.rpc.servicers.uploads import write_part
-from traind.v1 import datasets_pb2, datasets_pb2_grpc, uploads_pb2
+from traind.v1 import datasets_pb2, datasets_pb2_grpc, profiles_pb2, uploads_pb2
 
 
 class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
@@ -36,7 +36,11 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
             async for part in request_iterator:
                 offset = await self._write(upload.name, offset, part)
             source = datasets_pb2.DatasetSource(
-                upload=upload.name, encoding=first.encoding, display_name=first.display_name
+                upload=upload.name,
+                encoding=first.encoding,
+                display_name=first.display_name,
+                format=first.format,
+                delimiter=first.delimiter,
             )
             request = datasets_pb2.CreateDatasetRequest(dataset_id=first.dataset_id, source=source)
             return await self._calls.run(datasets.create_dataset, request, patient=True)
@@ -60,6 +64,12 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         self, request: datasets_pb2.PreviewDatasetRequest, context: object
     ) -> datasets_pb2.PreviewDatasetResponse:
         return await self._calls.run(datasets.preview_dataset, request)
+
+    @override
+    async def ProfileDataset(
+        self, request: datasets_pb2.ProfileDatasetRequest, context: object
+    ) -> profiles_pb2.Profile:
+        return await self._calls.run(datasets.profile_dataset, request)
 
     @override
     async def DeleteDataset(self, request: datasets_pb2.DeleteDatasetRequest, context: object) -> empty_pb2.Empty:
