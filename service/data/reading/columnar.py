@@ -3,7 +3,7 @@
 A file is read piece by piece and checked; it is written anew afterwards and never mapped as it came.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol

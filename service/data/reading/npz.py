@@ -14,7 +14,7 @@ import pyarrow as pa
 from service.data.forms import as_texts
 from service.data.layout import TIMESTAMP
 from service.data.reading.columnar import plain
-from service.data.reading.formats import ACCEPTED, refuse_format
+from service.data.reading.formats import refuse_format
 from service.data.reading.names import check_column_count, check_names
 from service.data.reading.source import CELL_BYTES, Place, check_cells, row_place
 from service.errors import InvalidTable, TooLarge, shown
