@@ -35,7 +35,13 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
             offset = await self._write(upload, 0, first)
             async for part in request_iterator:
                 offset = await self._write(upload, offset, part)
-            source = datasets_pb2.DatasetSource(upload=upload, encoding=first.encoding, display_name=first.display_name)
+            source = datasets_pb2.DatasetSource(
+                upload=upload,
+                encoding=first.encoding,
+                display_name=first.display_name,
+                format=first.format,
+                delimiter=first.delimiter,
+            )
             request = datasets_pb2.CreateDatasetRequest(dataset_id=first.dataset_id, source=source)
             return await self._calls.run(datasets.create_dataset, request, patient=True)
         except BaseException:
@@ -58,6 +64,12 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         self, request: datasets_pb2.PreviewDatasetRequest, context: object
     ) -> datasets_pb2.PreviewDatasetResponse:
         return await self._calls.run(datasets.preview_dataset, request)
+
+    @override
+    async def ProfileDataset(
+        self, request: datasets_pb2.ProfileDatasetRequest, context: object
+    ) -> profiles_pb2.Profile:
+        return await self._calls.run(datasets.profile_dataset, request)
 
     @override
     async def DeleteDataset(self, request: datasets_pb2.DeleteDatasetRequest, context: object) -> empty_pb2.Empty:
