@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service.modelling.networks import SOFTPLUS_STRAIGHT
 from traind.v1 import networks_pb2
 
 _ATEN = torch.ops.aten
-# The slope of LEAKY_RELU below 0, and softplus's steepness and where it is taken for straight, as torch has them.
-_SLOPE, _BETA, _STRAIGHT = 0.01, 1.0, 20.0
+# The slope of LEAKY_RELU below 0, and softplus's steepness.
+_SLOPE, _BETA = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ ACTIVATIONS: dict[networks_pb2.Network.Activation.ValueType, Activation] = {
         lambda z, a: _SILU(z, out=a), lambda g, z: _SILU_BACK(g, z, grad_input=g), of_result=False
     ),
     networks_pb2.Network.SOFTPLUS: Activation(
-        lambda z, a: _SOFTPLUS(z, _BETA, _STRAIGHT, out=a),
-        lambda g, z: _SOFTPLUS_BACK(g, z, _BETA, _STRAIGHT, grad_input=g),
+        lambda z, a: _SOFTPLUS(z, _BETA, SOFTPLUS_STRAIGHT, out=a),
+        lambda g, z: _SOFTPLUS_BACK(g, z, _BETA, SOFTPLUS_STRAIGHT, grad_input=g),
         of_result=False,
     ),
 }
