@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from service.modelling.losses import SMALLEST_LOG_VARIANCE, reduction_of
+from service.modelling.networks import SOFTPLUS_STRAIGHT
 from traind.v1 import losses_pb2
 
 # (targets of a batch, as the loop has them) -> the loss [] of the outputs that lie in the buffer; fills the gradient.
 BoundLoss = Callable[[Tensor], Tensor]
-
-# Above this softplus(x) is x to the last bit of a float64.
-_STRAIGHT = 50
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _bce(ends: Ends, share: float, positive: float) -> BoundLoss:
 
     def bound(targets: Tensor) -> Tensor:
         torch.addcmul(outputs, targets, outputs, value=-2, out=wrong)
-        softplus(wrong, 1, _STRAIGHT, out=losses)  # type: ignore[call-arg] # torch leaves `out` out
+        softplus(wrong, 1, SOFTPLUS_STRAIGHT, out=losses)  # type: ignore[call-arg] # torch leaves `out` out
         if positive != 1:
             torch.add(first, targets, alpha=(positive - 1) * share, out=weights)
         torch.add(first, targets, alpha=-(positive + 1) * share, out=slopes)  # share, and -positive share where t = 1
