@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from traind.cli.session import show_table
-from traind.display import cut, figure, sparkline
+from traind.display import cut, sparkline
 from traind.profiles import type_name
 
 if TYPE_CHECKING:
@@ -47,19 +47,24 @@ def _summary(column: profiles_pb2.ColumnProfile) -> str:
     """The most frequent values, or the span of times, or how long texts are."""
     match column.WhichOneof("figures"):
         case "times":
-            return f"{column.times.first} to {column.times.last}"
+            return " to ".join(time.removesuffix("T00:00:00Z") for time in (column.times.first, column.times.last))
         case "texts" if not column.top_values:
             return f"{column.texts.min_length} to {column.texts.max_length} characters"
         case "numbers" if not column.top_values:
-            return f"{figure(column.numbers.min)} to {figure(column.numbers.max)}"
+            return f"{_amount(column.numbers.min)} to {_amount(column.numbers.max)}"
         case _:
             return ", ".join(f"{cut(top.value, CELL)} {top.count}" for top in column.top_values[:3])
 
 
 def _number_cells(numbers: profiles_pb2.NumberFigures) -> tuple[str, ...]:
     median = next((quantile.value for quantile in numbers.quantiles if quantile.share == 0.5), float("nan"))
-    told = (numbers.min, median, numbers.max, numbers.mean, numbers.std, numbers.skewness)
-    return (*map(figure, told), sparkline(list(numbers.histogram.counts), len(numbers.histogram.counts)))
+    told = (numbers.min, median, numbers.max, numbers.mean, numbers.std, round(numbers.skewness, 4))
+    return (*map(_amount, told), sparkline(list(numbers.histogram.counts), len(numbers.histogram.counts)))
+
+
+def _amount(value: float) -> str:
+    """Whole numbers as they are, others with six digits: figures of a column are compared with its values."""
+    return str(int(value)) if abs(value) < 1e9 and value == int(value) else f"{value:.6g}"
 
 
 def _strongest(profile: Profile) -> list[tuple[float, str, str]]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from service.errors import invalid, shown
-from service.modelling.proposing.groups import SKEWED, has_outliers
 from service.modelling.proposing.reasons import Draft, figure, named, share
+from service.modelling.proposing.treatments import SKEWED, has_outliers
 from traind.v1 import preprocess_pb2, profiles_pb2, tables_pb2
 
 Column = tables_pb2.Column

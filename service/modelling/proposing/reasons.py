@@ -7,6 +7,8 @@ from service.errors import shown
 from traind.v1 import profiles_pb2, specs_pb2, tables_pb2
 
 NAMED = 3
+# What a proposal does about these stands among its reasons.
+_TAKEN_CARE_OF = {tables_pb2.Finding.IDENTIFIER, tables_pb2.Finding.CONSTANT_COLUMN, tables_pb2.Finding.SKEWED}
 
 
 class Draft:
@@ -14,7 +16,8 @@ class Draft:
 
     def __init__(self, profile: profiles_pb2.Profile) -> None:
         self.profile = profile
-        self.proposal = profiles_pb2.Proposal(dataset=profile.dataset, findings=profile.findings)
+        told = [finding for finding in profile.findings if finding.code not in _TAKEN_CARE_OF]
+        self.proposal = profiles_pb2.Proposal(dataset=profile.dataset, findings=told)
         self.proposal.train.SetInParent()
 
     @property
