@@ -21,7 +21,7 @@ from service.data.reading.texts import read_columns, read_texts
 
 LOOK_BYTES = 4 << 20
 # Bytes that call for the scan.
-_UNPLAIN = (b'"', b"\r", b" ", b"\t", b"\0")
+_UNPLAIN = (b'"', b"\r", b" ", b"\t", b"\0", b"\n\n")
 # Rows by which the type of a column is guessed, and how often a guess may be wrong until all columns come as texts.
 _SAMPLE_ROWS = 1000
 _WRONG_GUESSES = 4
@@ -117,7 +117,8 @@ def _look(path: Path, delimiter: str) -> Scanned | None:
         lines = hexed = 0
         unplain = [mark for mark in _UNPLAIN if mark != delimiter.encode()]
         for offset, raw in _blocks(file, begin):
-            if any(mark in raw for mark in unplain) or not _short_lines(raw):
+            # A block begins after a line end, so a line end at its start is an empty line too.
+            if any(mark in raw for mark in unplain) or raw.startswith(b"\n") or not _short_lines(raw):
                 return None
             check_text(raw, offset, lines + 1)
             lines += raw.count(b"\n")
@@ -125,7 +126,16 @@ def _look(path: Path, delimiter: str) -> Scanned | None:
             check_cells(lines - 1, len(names))
     rows = lines - 1
     refuse_no_rows(rows)
-    return Scanned(names, rows, LINE_BYTES, False, False, delimiter, bool(hexed), True)
+    return Scanned(
+        names,
+        rows,
+        LINE_BYTES,
+        multiline=False,
+        spaced=False,
+        delimiter=delimiter,
+        hexed=bool(hexed),
+        unchecked=True,
+    )
 
 
 def _blocks(file: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from service.data.forms import as_texts
 from service.data.layout import TIMESTAMP
 from service.data.reading.columnar import plain
-from service.data.reading.formats import ACCEPTED, refuse_format
+from service.data.reading.formats import refuse_format
 from service.data.reading.names import check_column_count, check_names
 from service.data.reading.source import CELL_BYTES, Place, check_cells, row_place
 from service.errors import InvalidTable, TooLarge, shown
@@ -147,8 +147,10 @@ def _mapped(archive: zipfile.ZipFile, array: _Array, scratch: Path) -> npt.NDArr
         )
     if not size:
         return np.empty(array.shape, array.dtype)
-    order = "F" if array.fortran else "C"
-    return np.memmap(scratch, array.dtype, "r", shape=array.shape, order=order)
+    mapped: npt.NDArray[Any] = np.memmap(
+        scratch, dtype=array.dtype, mode="r", shape=array.shape, order="F" if array.fortran else "C"
+    )
+    return mapped
 
 
 def _copy(file: IO[bytes], written: IO[bytes], size: int) -> int:
