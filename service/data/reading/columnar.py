@@ -21,6 +21,7 @@ from service.errors import InvalidTable, shown
 
 BATCH_ROWS = 64 << 10
 _PIECE_CELLS = 1 << 20
+_SAID = {PARQUET: "Parquet", ARROW: "Arrow"}
 
 
 class _Opened(Protocol):
@@ -87,7 +88,7 @@ def readable(kind: str) -> Iterator[None]:
             raise
         said = (str(error).splitlines() or [""])[0]
         raise InvalidTable(
-            f"the file is no sound {kind} file: {shown(said)}; write it again, or upload the table as CSV",
+            f"the file is no sound {_SAID[kind]} file: {shown(said)}; write it again, or upload the table as CSV",
             metadata={"format": kind},
         ) from None
 
