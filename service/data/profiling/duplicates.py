@@ -82,10 +82,7 @@ def _bits(array: pa.Array, which: int) -> Hashes:
     if array.null_count:
         array = array.fill_null(False if pa.types.is_boolean(array.type) else 0)
     values = array.to_numpy(zero_copy_only=False)
-    if values.dtype == np.float64:
-        # Minus zero equals zero.
-        values = values + 0.0
-    else:
-        values = values.astype(np.int64)
+    # Minus zero equals zero.
+    values = values + 0.0 if values.dtype == np.float64 else values.astype(np.int64)
     bits: Hashes = values.view(np.uint64)
     return bits

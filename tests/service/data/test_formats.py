@@ -1,6 +1,6 @@
 """Every format the real child reads: the same table comes out, and what is wrong is named by line or row and column."""
 
-import datetime
+import datetime as dt
 import decimal
 import io
 import json
@@ -27,7 +27,7 @@ TYPES = {"whole": "INTEGER", "half": "NUMBER", "flag": "BOOLEAN", "city": "CATEG
 
 
 def arrow_table():
-    days = [None if day is None else datetime.date.fromisoformat(day) for day in DAY]
+    days = [None if day is None else dt.date.fromisoformat(day) for day in DAY]
     return pa.table({"whole": pa.array(WHOLE), "half": HALF, "flag": FLAG, "city": CITY, "day": pa.array(days)})
 
 
@@ -189,9 +189,12 @@ def infinite(rows, at):
     ids=["Parquet", "Arrow", "NPZ"],
 )
 def test_infinite_numbers_are_refused_with_their_count_and_first_row(tmp_path, make):
-    with pytest.raises(InvalidTable, match='row 70001, column "(x|n)": "inf" is not NUMBER') as caught:
-        with ingested(tmp_path, make(infinite(100_000, [70_000, 90_000]))):
-            pass
+    raw = make(infinite(100_000, [70_000, 90_000]))
+    with (
+        pytest.raises(InvalidTable, match=r'row 70001, column "[xn]": "inf" is not') as caught,
+        ingested(tmp_path, raw),
+    ):
+        pass
     assert (caught.value.metadata["row"], caught.value.metadata["count"]) == ("70001", "2")
 
 

@@ -4,9 +4,16 @@ import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from google.protobuf import json_format
 
 from traind.v1 import datasets_pb2, profiles_pb2
+
+
+@pytest.fixture
+def kim(doors):
+    return doors.token("kim")
+
 
 KOREAN = '면적,도시\r\n32,서울\r\n33.5,"부산, 남구"\r\n36,서울\r\n'
 
