@@ -1,4 +1,4 @@
-"""The program that reads an uploaded table and computes its profile: limited before it imports a parser, alone with one file.
+"""The program that reads an uploaded table and describes it: limited before it imports a parser, alone with one file.
 
 Called by ingest.py as `python -m service.data.ingest_child FD PARENT_PID MEMORY_BYTES CPU_S FILE_BYTES`, with the
 request as JSON on its input; the answer goes as JSON to the pipe FD. It has no environment to speak of, knows no

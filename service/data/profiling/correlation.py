@@ -74,7 +74,8 @@ class _Sums:
 def _scaled(array: pa.Array, moments: Moments) -> Matrix:
     """A column [rows] around 0 with a deviation of 1; NaN where a value is missing."""
     values = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    return (values - moments.mean) / (moments.std or 1.0)
+    scaled: Matrix = (values - moments.mean) / (moments.std or 1.0)
+    return scaled
 
 
 def _pair(batches: Batches, i: int, j: int, first: Moments, second: Moments) -> float:

@@ -76,13 +76,13 @@ def _hash_values(array: pa.Array, which: int) -> Hashes:
 def _bits(array: pa.Array, which: int) -> Hashes:
     """64 bits for each value, the same for equal ones; a fresh array."""
     if pa.types.is_string(array.type):
-        return hash_texts(array, salt="\0" * which).copy()
+        return hash_texts(array, salt="\0" * which)
     if pa.types.is_dictionary(array.type):
         array = array.indices
     if array.null_count:
         array = array.fill_null(False if pa.types.is_boolean(array.type) else 0)
     values = array.to_numpy(zero_copy_only=False)
-    if values.dtype == np.float64:
-        # Minus zero equals zero.
-        return (values + 0.0).view(np.uint64)
-    return values.astype(np.int64).view(np.uint64)
+    # Minus zero equals zero.
+    values = values + 0.0 if values.dtype == np.float64 else values.astype(np.int64)
+    bits: Hashes = values.view(np.uint64)
+    return bits

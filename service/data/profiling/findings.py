@@ -27,12 +27,17 @@ def findings(profile: dict[str, Any], correlated: npt.NDArray[np.float64]) -> li
     rows, columns = profile["row_count"], profile["columns"]
     return [
         *_constant(columns),
-        *_each(columns, _identifier(rows), lambda column: 0.0),
+        *_each(columns, _identifier(rows), _in_order),
         *_each(columns, _missing(rows), lambda column: -column["missing_count"]),
         *_each(columns, _skewed, lambda column: -abs(column["numbers"]["skewness"])),
         *_duplicates(profile["duplicate_row_count"], rows),
         *_same(profile["correlation"]["columns"], correlated),
     ]
+
+
+def _in_order(_: Column) -> float:
+    """Columns of which none is worse than another stay in the order of the file."""
+    return 0.0
 
 
 def _finding(code: str, message: str, **figures: float) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def _duplicates(count: int, rows: int) -> list[dict[str, Any]]:
 
 def _same(names: Sequence[str], correlated: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     """Columns of which one tells the other."""
-    pairs = np.argwhere(np.triu(np.abs(correlated) > SAME, 1)) if len(names) else []
+    pairs: list[list[int]] = np.argwhere(np.triu(np.abs(correlated) > SAME, 1)).tolist()
     found = [
         _finding(
             "SUSPECTED_LEAK",

@@ -63,13 +63,17 @@ def _moments(values: Array) -> tuple[float, float, float]:
         return low, 0.0 if n > 1 else math.nan, 0.0 if n > 2 else math.nan
     mean = sum(float(part.sum(dtype=np.float64)) for part in chunks(values)) / n
     reach = max(high - mean, mean - low)
-    second = third = 0.0
+    first = second = third = 0.0
     for part in chunks(values):
         # Divided by their reach first, so that no power over- or underflows.
         away = (part - mean) / reach
         squares = away * away
+        first += float(away.sum())
         second += float(squares.sum())
         third += float((squares * away).sum())
+    # What the rounded mean is off by.
+    third += (2 * first * first / n - 3 * second) * first / n
+    second -= first * first / n
     std = reach * math.sqrt(second / (n - 1))
     skewness = n * math.sqrt(n - 1) / (n - 2) * third / second**1.5 if n > 2 else math.nan
     return mean, std, skewness

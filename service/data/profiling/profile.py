@@ -130,7 +130,7 @@ class _Profiling:
     def _correlation(self) -> tuple[dict[str, Any], correlation.Matrix]:
         indices = [i for i, kind in enumerate(self._types) if kind in {INTEGER, NUMBER}][: correlation.COLUMNS]
         # A column without any value has no moments and correlates with nothing.
-        moments = [self._moments.get(i, Moments(0.0, 0.0, True)) for i in indices]
+        moments = [self._moments.get(i, Moments(0.0, 0.0, constant=True)) for i in indices]
         matrix = correlation.correlate(self._batches, indices, moments) if indices else np.empty((0, 0))
         shown = {"shape": list(matrix.shape), "values": matrix.ravel().tolist()}
         return {"columns": [self._names[i] for i in indices], "values": shown}, matrix

@@ -27,7 +27,8 @@ def hash_texts(texts: pa.StringArray, salt: str = "") -> Array:
     words = coded.dictionary.to_pylist()
     hashes = np.fromiter((hash(salt + word) for word in words), np.int64, len(words)).view(np.uint64)
     codes = coded.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)
-    return np.append(hashes, np.uint64(0))[codes]
+    spread: Array = np.append(hashes, np.uint64(0))[codes]
+    return spread
 
 
 def text_figures(parts: Parts, count: int, scratch: Scratch) -> tuple[dict[str, Any], int, Top]:

@@ -1,9 +1,10 @@
-"""Parquet and Arrow IPC as sources: their types become those that a table has, and nothing in their footers is believed.
+"""Parquet and Arrow IPC as sources: their types become those of a table, and nothing in their footers is believed.
 
 A file is read piece by piece and checked; it is written anew afterwards and never mapped as it came.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from service.errors import InvalidTable, shown
 
 BATCH_ROWS = 64 << 10
 _PIECE_CELLS = 1 << 20
+_SAID = {PARQUET: "Parquet", ARROW: "Arrow"}
 
 
 class _Opened(Protocol):
@@ -75,25 +77,20 @@ class ColumnarFile:
         return row_place(row)
 
 
-class readable:
+@contextmanager
+def readable(kind: str) -> Iterator[None]:
     """Turns what the parser says of a damaged file into an InvalidTable."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        # Memory that runs out is another matter, and pyarrow's error of it is a MemoryError.
-        if isinstance(error, (pa.ArrowException, OSError, EOFError)) and not isinstance(error, MemoryError):
-            if isinstance(error, OSError) and error.errno:
-                return
-            raise InvalidTable(
-                f"the file is no sound {self._kind} file: {shown(str(error).splitlines()[0] if str(error) else '')}; "
-                "write it again, or upload the table as CSV",
-                metadata={"format": self._kind},
-            ) from None
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError) as error:
+        # Memory or a disk that run out are another matter; pyarrow's error of the first is a MemoryError too.
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        raise InvalidTable(
+            f"the file is no sound {_SAID[kind]} file: {shown(said)}; write it again, or upload the table as CSV",
+            metadata={"format": kind},
+        ) from None
 
 
 def plain(array: pa.Array, name: str, first_row: int) -> pa.Array:
@@ -191,7 +188,8 @@ class _Parquet:
         _refuse_claim(self._file.metadata.num_rows, len(self.schema))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        return self._file.iter_batches(_rows_at_once(self.schema), use_threads=False)
+        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(_rows_at_once(self.schema), use_threads=False)
+        return batches
 
 
 class _ArrowFile:

@@ -42,7 +42,7 @@ def read_header(file: BinaryIO, delimiter: str = "") -> tuple[tuple[str, ...], s
     if not any(names):
         raise InvalidTable("line 1 is empty: it must name the columns", metadata={"line": "1"})
     _check_delimiter(names, delimiter)
-    check_names(names)
+    check_names(names, " in line 1")
     return tuple(names), chosen
 
 

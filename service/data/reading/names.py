@@ -19,12 +19,15 @@ def check_column_count(count: int) -> None:
         )
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raise InvalidTable for a name that is empty, too long, unprintable or there twice, TooLarge for too many."""
+def check_names(names: Sequence[str], where: str = "") -> None:
+    """Raise InvalidTable for a name that is empty, too long, unprintable or there twice, TooLarge for too many.
+
+    `where` tells where names stand: " in line 1".
+    """
     check_column_count(len(names))
     for number, name in enumerate(names, 1):
         if not name:
-            raise InvalidTable(f"column {number} has an empty name: name it", metadata={"column": str(number)})
+            raise InvalidTable(f"column {number} has an empty name: name it{where}", metadata={"column": str(number)})
         if len(name) > NAME_CHARACTERS:
             raise InvalidTable(
                 f"the name of column {number}, {shown(name)}, has {len(name)} characters: at most {NAME_CHARACTERS}",

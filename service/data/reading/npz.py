@@ -147,8 +147,10 @@ def _mapped(archive: zipfile.ZipFile, array: _Array, scratch: Path) -> npt.NDArr
         )
     if not size:
         return np.empty(array.shape, array.dtype)
-    order = "F" if array.fortran else "C"
-    return np.memmap(scratch, array.dtype, "r", shape=array.shape, order=order)
+    mapped: npt.NDArray[Any] = np.memmap(
+        scratch, dtype=array.dtype, mode="r", shape=array.shape, order="F" if array.fortran else "C"
+    )
+    return mapped
 
 
 def _copy(file: IO[bytes], written: IO[bytes], size: int) -> int:

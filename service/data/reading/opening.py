@@ -19,7 +19,6 @@ def open_source(path: Path, options: Options, asked: Mapping[str, str], scratch:
         if options.encoding == "CP949":
             to_utf8(path, scratch / "utf8.csv")
             path = scratch / "utf8.csv"
-        # Before the parser is imported, which takes longer than to refuse a file by its header.
         return _csv(path, options.delimiter, asked), kind
     if kind == JSON_LINES:
         from service.data.reading.json_lines import JsonLines
@@ -35,10 +34,10 @@ def open_source(path: Path, options: Options, asked: Mapping[str, str], scratch:
 
 
 def _csv(path: Path, delimiter: str, asked: Mapping[str, str]) -> Source:
-    from service.data.reading.header import read_header
+    from service.data.reading.look import look_or_scan
 
-    with path.open("rb") as file:
-        read_header(file, delimiter)
+    # Before the parser is imported, which takes longer than to refuse a file by its shape.
+    scanned = look_or_scan(path, delimiter)
     from service.data.reading.csv_file import CsvFile
 
-    return CsvFile(path, delimiter, asked)
+    return CsvFile(path, scanned, asked)

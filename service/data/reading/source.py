@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import TooLarge
+
+if TYPE_CHECKING:
+    # It takes longer to load than a bad file to be refused, for which it is not needed.
+    import pyarrow as pa
 
 # So that 2,000,000 rows of 30 columns, and three times as many numbers, fit.
 CELLS = 100_000_000
@@ -41,13 +43,13 @@ class Source(Protocol):
     def texts_are_texts(self) -> bool:
         """Whether a text is never a number or a boolean, because the format has those too."""
 
-    def batches(self) -> Iterator[list[pa.Array]]:
+    def batches(self) -> "Iterator[list[pa.Array]]":
         """All rows: for each piece the arrays of all columns, int64, float64, bool or string; null = missing.
 
         Every piece has the same types. Raises InvalidTable, TooLarge, and ReadAgain.
         """
 
-    def column(self, index: int) -> Iterator[pa.Array]:
+    def column(self, index: int) -> "Iterator[pa.Array]":
         """All rows of one column as texts."""
 
     def place(self, row: int) -> Place:

@@ -1,6 +1,7 @@
 """Tables read by the real child: their types, the errors that name line, column and value, and the child's limits."""
 
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -150,7 +151,7 @@ def test_a_column_that_does_not_exist_and_one_described_twice_are_named(tmp_path
     assert caught.value.metadata["field"] == "source.schema[1].name"
 
 
-@pytest.mark.parametrize("encoding", ["CP949", "utf-16", "latin1"])
+@pytest.mark.parametrize("encoding", ["EUC-KR", "utf-16", "latin1"])
 def test_another_encoding_is_named(tmp_path, encoding):
     with pytest.raises(InvalidField, match="UTF-8") as caught, ingested(tmp_path, b"a\n1\n", encoding=encoding):
         pass
@@ -352,5 +353,6 @@ def test_a_defect_of_the_child_is_told_as_a_defect(tmp_path):
 
 
 def broken_request(folder):
-    (folder / "request.json").write_text('{"source": "/nowhere", "schema": [], "table": "/nowhere"}')
+    request = {"source": "/nowhere", "schema": [], "table": "/nowhere", "scratch": str(folder)}
+    (folder / "request.json").write_text(json.dumps(request | {"format": "", "encoding": "", "delimiter": ""}))
     return folder
