@@ -7,7 +7,7 @@ import sys
 import click
 
 from service.errors import TraindError
-from service.folders import make_folders
+from service.machine.folders import make_folders
 from service.settings import SettingError, Settings
 from service.store import users
 from service.store.database import Database
@@ -35,7 +35,7 @@ def cli() -> None:
 @cli.command()
 def up() -> None:
     """Run everything on this machine until Ctrl-C: server, worker, and a broker where none is configured."""
-    from service.up import StartFailed, Up
+    from service.programs.up import StartFailed, Up
 
     try:
         sys.exit(Up(Settings.from_env(), click.echo).run())
@@ -48,7 +48,7 @@ def api() -> None:
     """Run the server alone."""
     settings = Settings.from_env()
     # The doors cost seconds to import, which no other command needs.
-    from service.server import run_server
+    from service.programs.server import run_server
 
     sys.exit(run_server(settings))
 
@@ -71,7 +71,7 @@ def migrate() -> None:
 @cli.command()
 def doctor() -> None:
     """Look for what keeps traind from running."""
-    from service.doctor import examine
+    from service.programs.doctor import examine
 
     sys.exit(examine(click.echo))
 

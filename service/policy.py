@@ -18,6 +18,8 @@ TABLE: dict[str, Scope] = {
     "traind.v1.DatasetService.GetDataset": "read",
     "traind.v1.DatasetService.ListDatasets": "read",
     "traind.v1.DatasetService.PreviewDataset": "read",
+    "traind.v1.DatasetService.ProfileDataset": "read",
+    "traind.v1.DatasetService.ProposeTraining": "read",
     "traind.v1.DatasetService.DeleteDataset": "submit",
     "traind.v1.JobService.CreateJob": "submit",
     "traind.v1.JobService.GetJob": "read",

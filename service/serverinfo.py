@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.app import App, Caller
-from service.methods import MOST_MESSAGE_BYTES
+from service.calling.methods import MOST_MESSAGE_BYTES
 from traind.v1 import server_pb2
 from traind.version import __version__
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from service import accounts, jobs
 from service.app import App, Caller
-from service.calls import Calls
+from service.calling.calls import Calls
 from service.errors import NotFound, RateLimited, ShuttingDown, TraindError
 from service.store import events as event_store
 from service.store import jobs as job_store

@@ -31,7 +31,7 @@ def main() -> None:
 def cli(context: click.Context) -> None:
     """Run a worker: takes jobs and trains, until SIGTERM. What it shall do stands in TRAIND_… variables."""
     if context.invoked_subcommand is None:
-        from service.folders import make_folders
+        from service.machine.folders import make_folders
         from service.store.database import Database
         from worker.guardian import Guardian
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from service.modelling import losses, networks, optimizers
 from service.modelling.measuring import EpochMeasures
 from service.modelling.networks import TraindNetwork
-from traind.v1 import specs_pb2
+from traind.v1 import learning_pb2, specs_pb2
 from worker.autograd_step import AutogradStep
 from worker.checkpoints import LearnState
 from worker.loop import Plan, Step
+from worker.written_out import WrittenOut
 
 
 def begin(
@@ -21,6 +22,8 @@ def begin(
     state, gradient = LearnState.begin(network, spec.seed), spec.learn.gradient
     networks.draw_weights(network, state.order)
     network.to(device)
+    if gradient.path == learning_pb2.Gradient.WRITTEN_OUT and device == "cpu":
+        return state, WrittenOut(state, spec, classes)
     state.optimizer = optimizers.build_optimizer(gradient.optimizer, network.parameters())
     return state, AutogradStep(network, losses.build_loss(spec.loss, classes), state.optimizer, gradient.clip)
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from service.dispatcher import Dispatcher
-from service.keeper import Alarm, Kept
+from service.machine.keeper import Alarm, Kept
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets

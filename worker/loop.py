@@ -19,7 +19,7 @@ from worker.checkpoints import LearnState
 ROWS_AT_ONCE = 8192
 # Features that are gathered at once, of many batches: few enough that a mapped file is never copied whole, and that
 # they are still in the processor's cache when their batch comes.
-BYTES_AT_ONCE = 1 << 20
+BYTES_AT_ONCE = 1 << 23
 
 Figures = dict[tuple[str, str], float]
 

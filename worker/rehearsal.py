@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from service import fencing, ledger
 from service.data.layout import TYPE_KEY
 from service.data.objects import ObjectFolder
-from service.folders import make_folders
+from service.machine.folders import make_folders
 from service.modelling import specs
 from service.settings import Settings
 from service.store import artifacts, datasets, events, jobs, metrics, moves, users

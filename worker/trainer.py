@@ -23,11 +23,11 @@ from typing import Any, NoReturn
 
 from service.errors import DatabaseUnavailable
 from service.ledger import Claim
+from service.machine.tether import die_with_parent
 from service.settings import Settings
 from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.records import DatasetRow, JobRow
-from service.tether import die_with_parent
 from worker.limits import limit_process
 from worker.zygote import DONE, FENCED, STOPPED
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.keeper import how_it_ended, open_log
+from service.machine.keeper import how_it_ended, open_log
 
 # Exit codes of a trainer. Any other one, and any signal, is a crash.
 DONE, STOPPED, FENCED = 0, 10, 11

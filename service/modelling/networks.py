@@ -17,6 +17,8 @@ from traind.v1 import networks_pb2, specs_pb2, tables_pb2
 # What the outputs stand for: one number, one logit for the second of two classes, or a logit for each class.
 Task = Literal["regression", "binary", "multiclass"]
 Shape = tuple[int, ...]
+# Above this ln(1 + exp(x)) is x in 64 bits too; PyTorch's own border, 20, is seen there.
+SOFTPLUS_STRAIGHT = 40.0
 
 
 def _step(x: Tensor) -> Tensor:
@@ -28,8 +30,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    # Where x > 40, ln(1 + exp(x)) is x in 64 bits too; PyTorch's own border, 20, is seen there.
-    return functional.softplus(x, 1.0, 40.0)
+    return functional.softplus(x, 1.0, SOFTPLUS_STRAIGHT)
 
 
 ACTIVATIONS: dict[networks_pb2.Network.Activation.ValueType, Callable[[Tensor], Tensor]] = {

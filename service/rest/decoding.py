@@ -13,10 +13,10 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from service.calling.requests import Findings, is_ignored, join
+from service.calling.rules import type_of
 from service.errors import shown
-from service.requests import Findings, is_ignored, join
 from service.rest.scalars import WrongValue, extend_plain, kind_of, scalar
-from service.rules import type_of
 
 # Looking for the nearest name costs time, and nobody is shown more.
 _HELPED = 20

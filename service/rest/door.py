@@ -8,11 +8,12 @@ from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 
-from service import statuses
-from service.calls import CALLER, Calls
+from service.calling import statuses
+from service.calling.calls import CALLER, Calls
+from service.calling.methods import Method, within
+from service.calling.requests import Findings
+from service.calling.statuses import wrong_fields
 from service.errors import MalformedBody, RateLimited, ShuttingDown, TokenRejected, invalid, shown
-from service.methods import Method, within
-from service.requests import Findings
 from service.rest import openapi, strict_json
 from service.rest.decoding import fill, fill_query
 from service.rest.encoding import LARGE_BYTES, encode
@@ -29,7 +30,6 @@ from service.rest.exchange import (
 )
 from service.rest.routes import Route, Routes, verb_not_allowed
 from service.rest.streams import send_stream
-from service.statuses import wrong_fields
 from service.store.database import now
 
 MOST_CALLS = 2000

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import orjson
 from google.protobuf import json_format
 
-from service import statuses
+from service.calling import statuses
 from service.errors import TokenRejected, TokenRequired, TraindError
 
 # The code's status, except where the reason says more.

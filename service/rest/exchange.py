@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
+from service.calling.methods import MOST_MESSAGE_BYTES, PART_DEADLINE_S, within
 from service.errors import MalformedBody, TokenRejected, TooLarge, UnsupportedContent, shown
-from service.methods import MOST_MESSAGE_BYTES, PART_DEADLINE_S, within
 from service.rest.errors import Headers
 
 Scope = MutableMapping[str, Any]

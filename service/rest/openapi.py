@@ -8,7 +8,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor
 
 from service import policy
-from service.requests import is_ignored
+from service.calling.requests import is_ignored
 from service.rest.comments import read_comments
 from service.rest.routes import Route
 from service.rest.schemas import Schema, Schemas

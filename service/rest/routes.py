@@ -8,8 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from google.api import annotations_pb2, http_pb2  # type: ignore[import-untyped]  # ships no stubs
 
+from service.calling.methods import Method
 from service.errors import MalformedBody, MethodNotFound, VerbNotAllowed, shown
-from service.methods import Method
 
 _VARIABLE = re.compile(r"\{([a-z0-9_.]+)=([^{}]+)\}")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from service.calling.rules import allowed_names
 from service.errors import shown
-from service.rules import allowed_names
 
 _INTEGER = re.compile(r"-?[0-9]{1,25}")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")

@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from buf.validate import validate_pb2
-from service.requests import is_ignored, is_required
+from service.calling.requests import is_ignored, is_required
 
 Schema = dict[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from service import statuses
-from service.calls import Calls
+from service.calling import statuses
+from service.calling.calls import Calls
 from service.errors import TraindError
 from service.rest.encoding import LARGE_BYTES, encode
 from service.rest.errors import encode_error

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import grpc
 from grpc_status import rpc_status
 
-from service import statuses
+from service.calling import statuses
 from service.errors import TraindError
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -5,8 +5,9 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from service import policy, statuses
-from service.calls import CALLER, Calls
+from service import policy
+from service.calling import statuses
+from service.calling.calls import CALLER, Calls
 from service.errors import MethodNotFound, TokenRejected
 from service.rpc.errors import Context, abort
 

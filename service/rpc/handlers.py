@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from service.calling.methods import PART_DEADLINE_S, Method, within
 from service.errors import MalformedBody
-from service.methods import PART_DEADLINE_S, Method, within
 from service.rpc.errors import Context
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -7,8 +7,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
-from service.calls import Calls
-from service.methods import MOST_MESSAGE_BYTES, Method
+from service.calling.calls import Calls
+from service.calling.methods import MOST_MESSAGE_BYTES, Method
 from service.rpc.guard import Guard
 from service.rpc.handlers import Handlers
 from service.settings import SettingError, Settings

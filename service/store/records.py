@@ -83,6 +83,7 @@ class DatasetRow:
     columns_json: str
     table_sha256: str
     encoding: str
+    format: str
     created_at: float
 
     @property

@@ -110,14 +110,26 @@ dataset = Table(
     Column("table_sha256", Text, nullable=False, index=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("row_count", BigInteger, nullable=False),
+    # Empty where the format is not CSV.
     Column("encoding", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("columns_json", Text, nullable=False),
+    # The name of a Dataset.Format.
+    Column("format", Text, nullable=False, server_default="CSV"),
     UniqueConstraint("owner_id", "slug", "version"),
     UniqueConstraint("owner_id", "slug", "sha256", "options_sha256"),
     _one_of("state", ("INGESTING", "READY", "FAILED")),
 )
 Index("ix_dataset_page", dataset.c.owner_id, dataset.c.created_at.desc(), dataset.c.id.desc())
+
+# Beside the data set and not in it, for pages of data sets do not need it.
+dataset_profile = Table(
+    "dataset_profile",
+    metadata,
+    Column("dataset_id", Text, ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True),
+    # A Profile of the contract in its binary form.
+    Column("profile", LargeBinary, nullable=False),
+)
 
 # What changes with every epoch stands before the long texts, so that SQLite reads it without their overflow pages.
 job = Table(

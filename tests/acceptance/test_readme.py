@@ -13,7 +13,7 @@ import termios
 
 import pytest
 
-from service.up import user_slug
+from service.programs.up import user_slug
 from tests.acceptance import stack as stacks
 from tests.waiting import wait_until
 

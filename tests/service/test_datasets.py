@@ -25,6 +25,7 @@ from service.errors import (
 from service.store import datasets as dataset_store
 from service.store import jobs as job_store
 from service.store.tables import dataset as dataset_table
+from service.store.tables import dataset_profile as profile_table
 from tests.service.apps import create, files_in, make_app, make_caller, open_upload, push
 from traind.v1 import datasets_pb2
 from traind.v1.tables_pb2 import Column
@@ -378,3 +379,69 @@ def test_a_row_that_appears_meanwhile_keeps_its_bytes(app, kim):
         for sha256 in row:
             app.objects.verify(sha256)
     assert files_in(app.settings.objects_dir) == sorted({sha256 for row in rows for sha256 in row})
+
+
+def profile(app, caller, name):
+    return datasets.profile_dataset(app, caller, datasets_pb2.ProfileDatasetRequest(name=name))
+
+
+def test_the_way_in_which_a_file_was_read_is_kept(app, kim):
+    made = push(app, kim, "면적;도시\r\n1,5;서울\r\n2;부산\r\n".encode("cp949"), encoding="cp949", delimiter=";")
+    assert (made.format, made.encoding) == (datasets_pb2.Dataset.CSV, "CP949")
+    assert get(app, kim, made.name) == made
+    lines = push(app, kim, b'{"a": 1}\n{"a": 2}\n', "lines")
+    assert (lines.format, lines.encoding) == (datasets_pb2.Dataset.JSON_LINES, "")
+    assert [row.format for row in page(app, kim).datasets] == [
+        datasets_pb2.Dataset.JSON_LINES,
+        datasets_pb2.Dataset.CSV,
+    ]
+
+
+def test_the_same_bytes_read_in_another_way_are_another_version(app, kim):
+    raw = b"a;b,c\n1;2,3\n"
+    found = push(app, kim, raw)
+    # Both make two columns; a comma is taken then.
+    assert [c.name for c in found.columns] == ["a;b", "c"]
+    semicolons = push(app, kim, raw, delimiter=";")
+    assert [c.name for c in semicolons.columns] == ["a", "b,c"]
+    assert semicolons.name.endswith("/versions/2")
+    assert push(app, kim, raw, delimiter=";", encoding="utf-8") == semicolons
+    assert push(app, kim, raw) == found
+
+
+def test_a_profile_is_kept_with_its_data_set_and_goes_with_it(app, kim):
+    made = push(app, kim, RAW, "houses")
+    found = profile(app, kim, "datasets/houses")
+    assert found.dataset == made.name
+    assert [(c.name, c.count, c.distinct_count) for c in found.columns] == [("area", 3, 3), ("city", 3, 2)]
+    assert found.columns[0].numbers.mean == pytest.approx((32 + 33 + 36.5) / 3)
+    with app.database.read() as connection:
+        assert connection.execute(sqlalchemy.select(profile_table)).all()
+    delete(app, kim, "houses")
+    with app.database.read() as connection:
+        assert connection.execute(sqlalchemy.select(profile_table)).all() == []
+    with pytest.raises(NotFound):
+        profile(app, kim, "houses")
+    with pytest.raises(NotFound):
+        profile(app, make_caller(app, "lee"), made.name)
+
+
+def test_a_data_set_that_has_no_profile_yet_gets_one(app, kim, monkeypatch):
+    push(app, kim, RAW, "houses")
+    before = profile(app, kim, "houses")
+    with app.database.write() as connection:
+        connection.execute(sqlalchemy.delete(profile_table))
+    assert profile(app, kim, "houses") == before
+    monkeypatch.setattr(ingest, "_run", lambda *_: pytest.fail("computed again"))
+    assert profile(app, kim, "houses") == before
+    assert files_in(app.settings.tmp_dir) == []
+
+
+def test_a_table_that_is_damaged_is_not_described(app, kim):
+    push(app, kim, RAW, "houses")
+    row = datasets.find_dataset(app, kim, "houses", "name")
+    with app.database.write() as connection:
+        connection.execute(sqlalchemy.delete(profile_table))
+    app.objects.path(row.table_sha256).write_bytes(b"damaged")
+    with pytest.raises(DataCorrupt):
+        profile(app, kim, "houses")

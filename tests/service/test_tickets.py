@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from service import broker, tickets
-from service.keeper import Kept
+from service import tickets
+from service.machine import broker
+from service.machine.keeper import Kept
 from service.settings import Settings
 from service.tickets import BrokerUnavailable, Tickets
 from tests.waiting import wait_until

@@ -23,7 +23,7 @@ def begun(inputs=2, bias=True, dtype=torch.float32):
 
 def learn(x, t, state=None, *, epochs=100, seed=7, held_out=None, stop=lambda: False):
     state = state or begun(x.shape[1])
-    return state, list(perceptron.learn(state, Sample(x, t), held_out, epochs=epochs, seed=seed, stop=stop))
+    return state, list(perceptron.learn(state, Sample(x, t, t), held_out, epochs=epochs, seed=seed, stop=stop))
 
 
 def outputs(state, x):
@@ -87,7 +87,8 @@ def test_iris_setosa_is_separated():
 
 
 def test_held_out_rows_are_measured():
-    held = Sample(CORNERS[1:], np.array([0, 1, 1]))
+    held_t = np.array([0, 1, 1])
+    held = Sample(CORNERS[1:], held_t, held_t)
     _, records = learn(CORNERS, np.array([0, 0, 1, 1]), held_out=held)
     assert records[-1].metrics == {
         ("train_loss", "train"): 0.0,

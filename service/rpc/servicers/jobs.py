@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
-from service import jobs, requests
-from service.calls import CALLER, Calls
+from service import jobs
+from service.calling import requests
+from service.calling.calls import CALLER, Calls
 from service.watching import Watching
 from traind.v1 import jobs_pb2, jobs_pb2_grpc
 

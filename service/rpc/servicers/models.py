@@ -3,7 +3,7 @@
 from typing_extensions import override
 
 from service import models
-from service.calls import Calls
+from service.calling.calls import Calls
 from traind.v1 import models_pb2, models_pb2_grpc
 
 

@@ -3,7 +3,7 @@
 from typing_extensions import override
 
 from service import predictions
-from service.calls import Calls
+from service.calling.calls import Calls
 from traind.v1 import predictions_pb2, predictions_pb2_grpc
 
 

@@ -3,7 +3,7 @@
 from typing_extensions import override
 
 from service import serverinfo
-from service.calls import Calls
+from service.calling.calls import Calls
 from traind.v1 import server_pb2, server_pb2_grpc
 
 

@@ -6,16 +6,16 @@ import random
 
 import pytest
 
-from service.data import scan as scanning
-from service.data.scan import line_of_row, scan
-from service.data.texts import MISSING, read_texts
+from service.data.reading import scan as scanning
+from service.data.reading.scan import line_of_row, scan
+from service.data.reading.texts import MISSING, read_texts
 from service.errors import InvalidTable, TooLarge
 
 WIDE = ",".join(f"c{i}" for i in range(5000)).encode()
 MILLION = ",".join(f"c{i}" for i in range(1_000_000)).encode()
 
 REFUSED = {
-    "empty file": (b"", "empty"),
+    "empty file": (b"", "line 1 is empty"),
     "empty first line": (b"\na,b\n1,2\n", "line 1 is empty"),
     "header only": (b"a,b", "0 data rows"),
     "header and empty lines": (b"a,b\n\n\n", "0 data rows"),
@@ -29,8 +29,6 @@ REFUSED = {
     "long name": (b"a," + b"n" * 300 + b"\n1,2\n", "300 characters: at most 256"),
     "control character in a name": (b"a,b\x07\n1,2\n", r'"b\x07"'),
     "line end in a name": (b'a,"b\nc"\n1,2\n', r'"b\nc"'),
-    "semicolons": (b"a;b\n1;2\n", '";"'),
-    "tabs": (b"a\tb\n1\t2\n", r'"\t"'),
     "quote never closed": (b'a,b\n1,2\n3,"x\n4,5\n', "the quote that opens on line 3 is never closed"),
     "quote inside a value": (b'a,b\n1,5" pipe\n', "line 2 has a quote inside a value"),
     "quote not doubled": (b'a,b\n1,"5" pipe"\n', "line 2 has a quote inside a value"),
@@ -40,20 +38,11 @@ REFUSED = {
     "LF among CRLF": (b"a,b\r\n1,2\r\n3,4\n", "line 3 ends with LF, the lines before it with CRLF"),
     "CRLF among LF": (b"a,b\n1,2\r\n", "line 2 ends with CRLF"),
     "zero byte": (b"a,b\n1,2\n3,\x00\n", "line 3: byte 0x00 at offset 10"),
-    "EUC-KR": ("a,b\n1,서울\n".encode("euc-kr"), "line 2: byte 0xBC at offset 6 is not UTF-8; accepted is UTF-8"),
+    "EUC-KR": (
+        "a,b\n1,서울\n".encode("euc-kr"),
+        'line 2: byte 0xBC at offset 6 is not UTF-8; the line reads "1,서울" in CP949',
+    ),
     "EUC-KR header": ("지역,b\n1,2\n".encode("euc-kr"), "line 1: byte 0xC1 at offset 0 is not UTF-8"),
-    "UTF-16": ("a,b\n1,서울\n".encode("utf-16"), "the file is UTF-16; accepted is UTF-8"),
-    "UTF-16 big-endian": ("\ufeffa,b\n1,2\n".encode("utf-16-be"), "the file is UTF-16"),
-    "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "the file is UTF-16"),
-    "UTF-32": ("a,b\n1,2\n".encode("utf-32"), "the file is UTF-32"),
-    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), "format not accepted: the file is a PNG image"),
-    "zip": (b"PK\x03\x04" + bytes(100), "format not accepted: the file is a zip archive"),
-    "gzip": (b"\x1f\x8b\x08" + bytes(100), "format not accepted: the file is compressed by gzip"),
-    "pickle": (b"\x80\x04\x95" + bytes(100), "format not accepted: the file is a pickle"),
-    "Parquet": (b"PAR1\x15\x04\x00" + bytes(100), "format not accepted: the file is a Parquet file"),
-    "Arrow": (b"ARROW1\x00\x00\xff\xff" + bytes(100), "format not accepted: the file is an Arrow file"),
-    "Arrow stream": (b"\xff\xff\xff\xff" + bytes(100), "format not accepted: the file is an Arrow stream"),
-    "NumPy": (b"\x93NUMPY\x01\x00" + bytes(100), "format not accepted: the file is a NumPy array"),
     "an open quote over more than a line may have": (
         b'a,b\n1,"' + b"x\n" * (1 << 20),
         "the quote that opens on line 2 is not closed within 1,048,576 bytes",
@@ -65,7 +54,7 @@ TOO_LARGE = {
     "long line": (b"a,b\n1,2\n3," + b"x" * (1 << 21) + b"\n", "line 3 is longer than 1,048,576 bytes"),
     "long first line": (b"a" * (1 << 21), "line 1 is longer than 1,048,576 bytes"),
     "long line in an open quote": (b'a,b\n1,"' + b"x" * (5 << 20), "line 2 is longer than 1,048,576 bytes"),
-    "many cells": (b"a,b\n" + b",\n" * 25_000_001, "more than 50,000,000 cells"),
+    "many cells": (b"a,b\n" + b",\n" * 50_000_001, "more than 100,000,000 cells"),
 }
 
 

@@ -15,10 +15,10 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from service import accounts
-from service.api import serve
 from service.app import App
 from service.data.objects import ObjectFolder
 from service.policy import SCOPES
+from service.programs.api import serve
 from service.settings import Settings
 from service.store.database import Database
 from tests import servers

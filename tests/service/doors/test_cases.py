@@ -5,7 +5,7 @@ import math
 import pytest
 
 from service import ledger
-from service.methods import MOST_MESSAGE_BYTES
+from service.calling.methods import MOST_MESSAGE_BYTES
 from tests.service.doors import seeds
 from tests.service.doors.cases import CASES, REQUEST_ID, train
 from tests.service.doors.running import Refusal, answer_of_rest, refusal_of_rest

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from typing_extensions import override
 
-from service import methods
+from service.calling import methods
 from service.errors import InvalidField, TraindError, Violation
 from tests.service.doors.running import Refusal, refusal_of_rest, refusal_of_rpc, running
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from service import accounts, policy
-from service.api import methods_of
+from service.programs.api import methods_of
 from service.rest.routes import Routes
 from tests.service.doors.running import Refusal, refusal_of_rest, refusal_of_rpc
 from tests.waiting import wait_until

@@ -5,7 +5,7 @@ import math
 import pytest
 from google.protobuf import json_format
 
-from service.requests import Findings
+from service.calling.requests import Findings
 from service.rest.decoding import fill, fill_query
 from traind.v1 import (
     jobs_pb2,

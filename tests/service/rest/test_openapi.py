@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api import methods_of
+from service.programs.api import methods_of
 from service.rest.routes import Routes
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from service.calling.methods import bind
 from service.errors import MalformedBody, MethodNotFound, VerbNotAllowed
-from service.methods import bind
 from service.rest.routes import Routes
 from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, uploads_pb2
 

@@ -6,9 +6,9 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from service.api import methods_of
-from service.methods import LONGEST_DEADLINE_S
-from service.rules import PATTERNS
+from service.calling.methods import LONGEST_DEADLINE_S
+from service.calling.rules import PATTERNS
+from service.programs.api import methods_of
 from tests.service.doors.running import Refusal, refusal_of_rpc, running
 from traind.v1 import jobs_pb2, server_pb2, specs_pb2
 

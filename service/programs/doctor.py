@@ -1,0 +1,113 @@
+"""`doctor`: looks at everything that traind needs and says for each whether it is well, or what to do."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable
+
+from service.errors import TraindError
+from service.machine.address import read_address
+from service.machine.broker import ANSWER_TIMEOUT_S, find_program
+from service.machine.folders import make_folders
+from service.settings import SettingError, Settings
+from service.store.database import Database
+
+Say = Callable[[str], None]
+
+LEAST_FREE_BYTES = 1 << 30
+IMPORT_S = 60.0
+DEFAULT_REDIS_PORT = 6379
+
+
+class Unwell(Exception):
+    """Something keeps traind from running; the text says what to do."""
+
+
+def examine(say: Say) -> int:
+    """Say how everything is; return 0 if traind can run, else 1."""
+    try:
+        settings = Settings.from_env()
+        make_folders(settings)
+    except SettingError as error:
+        say(f"BAD  settings: {error}")
+        return 1
+    say(f"ok   settings: data folder {settings.data_dir}")
+    checks = {"database": _database, "broker": _broker, "disk": _disk, "torch": _torch, "ports": _ports}
+    return max(_told(say, name, check, settings) for name, check in checks.items())
+
+
+def _told(say: Say, name: str, check: Callable[[Settings], str], settings: Settings) -> int:
+    try:
+        say(f"ok   {name}: {check(settings)}")
+    except (Unwell, SettingError, TraindError) as error:
+        say(f"BAD  {name}: {error}")
+        return 1
+    return 0
+
+
+def _database(settings: Settings) -> str:
+    database = Database(settings.database_url)
+    database.migrate()
+    with database.read():
+        return f"{database.kind}, of this version"
+
+
+def _broker(settings: Settings) -> str:
+    if settings.broker_url is None:
+        program = find_program()
+        return f"`up` starts {program}" if program else "none; workers look for work themselves, up to 1 s later"
+    url = urllib.parse.urlsplit(settings.broker_url)
+    try:
+        _connect(url)
+    except OSError as error:
+        where = url.path if url.scheme.endswith("socket") else f"{url.hostname}:{url.port or DEFAULT_REDIS_PORT}"
+        raise Unwell(f"{where} does not answer ({error}): start it, or correct TRAIND_BROKER_URL") from error
+    return f"{url.scheme} answers"
+
+
+def _connect(url: urllib.parse.SplitResult) -> None:
+    if url.scheme.endswith("socket"):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(ANSWER_TIMEOUT_S)
+            line.connect(url.path)
+        return
+    address = (url.hostname or "localhost", url.port or DEFAULT_REDIS_PORT)
+    socket.create_connection(address, timeout=ANSWER_TIMEOUT_S).close()
+
+
+def _disk(settings: Settings) -> str:
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < LEAST_FREE_BYTES:
+        raise Unwell(f"{free >> 20} MiB are free in {settings.data_dir}: make room, a GiB is the least")
+    return f"{free >> 30} GiB free"
+
+
+def _torch(_settings: Settings) -> str:
+    # In a process of its own: a library that kills its process must not take the doctor along.
+    program = "import torch; print(torch.__version__, 'cuda' if torch.cuda.is_available() else 'cpu')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=IMPORT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unwell(f"`import torch` takes more than {IMPORT_S:g} s") from None
+    if done.returncode:
+        raise Unwell(f"`import torch` fails ({(done.stderr.strip().splitlines() or ['it died'])[-1]}): install it anew")
+    return done.stdout.strip()
+
+
+def _ports(settings: Settings) -> str:
+    running = read_address(settings)
+    if running is not None:
+        return f"a server of this data folder listens at {running.http} and {running.grpc}"
+    for name, port in (("TRAIND_HTTP_PORT", settings.http_port), ("TRAIND_GRPC_PORT", settings.grpc_port)):
+        with socket.socket() as door:
+            # As the server itself: a port whose last connections still fade away is free.
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                door.bind((settings.host, port))
+            except OSError as error:
+                raise Unwell(f"{settings.host}:{port} is taken ({error.strerror}): set {name} to another") from error
+    return f"{settings.http_port} and {settings.grpc_port} are free"

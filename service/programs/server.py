@@ -1,0 +1,49 @@
+"""The server process: wires the parts, opens the doors, tells where they are, and ends cleanly."""
+
+import asyncio
+import signal
+
+from service.app import App
+from service.data.objects import ObjectFolder
+from service.dispatcher import Dispatcher
+from service.machine.address import remove_address, write_address
+from service.machine.folders import make_folders
+from service.programs.api import serve
+from service.settings import Settings
+from service.store.database import Database
+from service.tickets import Tickets
+from service.uploads import collect_expired
+
+# A dispatcher that waits for a broker is not waited for longer.
+DISPATCHER_STOP_S = 1.0
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of a port that cannot be had."""
+    make_folders(settings)
+    database = Database(settings.database_url)
+    database.migrate()
+    objects = ObjectFolder(settings.objects_dir, settings.tmp_dir)
+    tickets = Tickets(settings) if settings.broker_url else None
+    dispatcher = Dispatcher(settings, database, tickets, [lambda: collect_expired(app)])
+    app = App(settings, database, objects, dispatcher.job_queued)
+    dispatcher.start()
+    try:
+        asyncio.run(_serve(app))
+    finally:
+        remove_address(settings)
+        dispatcher.stop(DISPATCHER_STOP_S)
+        database.dispose()
+    return 0
+
+
+async def _serve(app: App) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def tell(grpc_port: int, http_port: int) -> None:
+        write_address(app.settings, http_port=http_port, grpc_port=grpc_port)
+
+    await serve(app, on_ready=tell, stop=stop)
