@@ -55,8 +55,7 @@ def case(request, tmp_path_factory):
 def matrix_of(profile):
     """Its correlations as an array [columns, columns]."""
     tensor = profile.correlation.values
-    numbers = tensor.values  # noqa: PD011 - a field of the message
-    return np.array(numbers).reshape(list(tensor.shape))
+    return np.array(tensor.values).reshape(list(tensor.shape))
 
 
 def test_rows_and_missing_values_are_counted_as_pandas_does(case):
