@@ -9,8 +9,7 @@ import torch
 from service.data.table import Table
 from service.data.targets import Target
 from service.errors import invalid
-from service.modelling import findings, losses, metrics, specs
-from service.modelling.networks import Task
+from service.modelling import findings, losses, metrics, networks, specs
 from service.modelling.predictor import Predictor
 from traind.v1 import losses_pb2, specs_pb2, tables_pb2
 
@@ -130,7 +129,7 @@ def _loss_figure(predictor: Predictor, loss: losses_pb2.Loss, outputs: np.ndarra
     """The loss of all rows, in float64."""
     kind = loss.WhichOneof("kind")
     fitting = _outputs_for(kind, outputs, values, len(predictor.target.columns))
-    task: Task = "multiclass" if kind == "cross_entropy" else "regression"
+    task: networks.Task = "multiclass" if kind == "cross_entropy" else "regression"
     targets = losses.target_tensor(task, values, torch.float64)
     return float(losses.build_loss(loss, predictor.target.classes)(torch.from_numpy(fitting), targets))
 
@@ -144,7 +143,8 @@ def _outputs_for(kind: str | None, outputs: np.ndarray, values: np.ndarray, targ
     if kind == "bce" and width != 1:
         if width != 2:
             raise invalid("loss", f"bce tells 2 classes apart and the model has {width}; use crossEntropy")
-        return outputs[:, 1:] - outputs[:, :1]  # [rows, 1]
+        difference: np.ndarray = outputs[:, 1:] - outputs[:, :1]  # [rows, 1]
+        return difference
     if kind == "cross_entropy" and width == 1:
         return np.concatenate([np.zeros_like(outputs), outputs], axis=1)  # [rows, 2]
     if values.ndim == 2 and kind == "gaussian_nll" and width != 2 * targets:

@@ -1,5 +1,7 @@
 """From a table to what a network learns from: rows left out, split, fitted, applied; in memory or in a file."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -149,8 +151,8 @@ def test_a_full_disk_is_told_before_a_page_is_missing(tmp_path, monkeypatch):
 
 def memory(field):
     """kB of this process."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(field))
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def test_held_out_categories_that_training_did_not_see_are_told():

@@ -257,14 +257,14 @@ def _refuse_features(
         value = float(owner.values[start + at])
         raise invalid(
             path,
-            f"column {shown(owner.fitted.name)} is {value:g} in row {row}, and the model takes ln(1 + x) of it; it must be "
-            "above -1",
+            f"column {shown(owner.fitted.name)} is {value:g} in row {row}, and the model takes ln(1 + x) of it; "
+            "it must be above -1",
         )
     raise invalid(
         path,
-        f"column {shown(fitted.feature_names[feature])} has {int(wrong[:, feature].sum())} values that are Inf, NaN or beyond "
-        f"{limit:.3g} after scaling, the first in row {row}; leave these rows out, or use dtype FLOAT64 for large "
-        "numbers",
+        f"column {shown(fitted.feature_names[feature])} has {int(wrong[:, feature].sum())} values that are Inf, NaN or "
+        f"beyond {limit:.3g} after scaling, the first in row {row}; leave these rows out, or use dtype FLOAT64 for "
+        "large numbers",
     )
 
 

@@ -572,7 +572,7 @@ def test_more_known_categories_than_fit_into_a_message():
     names = tuple(f"k{i:03}" for i in range(100))
     table = one_column(np.arange(100, dtype=np.int32), Column.CATEGORY, categories=names)
     fitted = fit(table, ["x"], Preprocess(), np.arange(99))
-    with pytest.raises(InvalidField, match='"k099" .* known are "k000", .* and 79 more'):
+    with pytest.raises(InvalidField, match=r'"k099" .* known are "k000", .* and 79 more'):
         apply(fitted, table)
 
 
@@ -650,8 +650,10 @@ def test_text_is_no_input_and_types_must_stay():
         '{"format": 1, "columns": [{"name": "x"}]}',
         '{"format": 1, "columns": [{"name": "x", "type": "NUMBER", "steps": [{"kind": "eval"}]}]}',
         '{"format": 2, "columns": [{"name": "x", "type": "NUMBER", "steps": [{"kind": "fill"}]}]}',
-        '{"format": 2, "columns": [{"name": "x", "type": "TIMESTAMP", "steps": [], '
-        '"parts": [{"part": "DAY", "steps": [{"kind": "one_hot", "categories": []}]}]}]}',
+        (
+            '{"format": 2, "columns": [{"name": "x", "type": "TIMESTAMP", "steps": [], '
+            '"parts": [{"part": "DAY", "steps": [{"kind": "one_hot", "categories": []}]}]}]}'
+        ),
     ],
 )
 def test_damaged_json_is_told_as_corrupt(text):
