@@ -86,7 +86,12 @@ def make_file(path: pathlib.Path) -> None:
 
 def timed(script: str, path: pathlib.Path, folder: str) -> tuple[float, float]:
     """CPU and wall seconds of a process and its children."""
-    environment = {"PYTHONPATH": f"{REPO}:{REPO / 'clients'}", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "HOME": folder}
+    environment = {
+        "PYTHONPATH": f"{REPO}:{REPO / 'clients'}",
+        "OMP_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+        "HOME": folder,
+    }
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     command = [sys.executable, "-c", script, str(path), folder]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

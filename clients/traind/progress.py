@@ -20,6 +20,8 @@ SHORT_JOB_EPOCHS = 20
 LINE_EVERY_S = 10.0
 REDRAW_EVERY_S = 0.1
 KEPT_POINTS = 512
+# Figures that the last line tells: of classes, of numbers.
+CHIEF = ("loss", "accuracy", "roc_auc", "rmse", "r2")
 
 
 def follow(job: Job, stream: TextIO | None = None) -> Job:
@@ -120,9 +122,10 @@ class Progress:
                 self.say(f"next  traind job history {short}")
 
     def _figures(self, metrics: dict[str, float]) -> str:
-        """Those of held-out rows where there are any, else those in sample."""
-        held_out = {name: value for name, value in metrics.items() if name.startswith("val_")}
-        return "".join(f" · {name} {figure(value)}" for name, value in _loss_first(held_out or metrics))
+        """The chief ones, of held-out rows where there are any, else in sample; `models show` tells the others."""
+        split = "val_" if any(name.startswith("val_") for name in metrics) else "train_"
+        chief = {name: metrics[name] for name in (f"{split}{name}" for name in CHIEF) if name in metrics}
+        return "".join(f" · {name} {figure(value)}" for name, value in (chief or metrics).items())
 
     def _keep(self, event: Event) -> None:
         """Remember the loss for the curve; of long jobs every second, fourth, ... one."""

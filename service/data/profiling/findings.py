@@ -1,5 +1,6 @@
 """What a person should know of a table, out of its profile."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ IDENTIFIER_ROWS = 100
 # Characters; longer texts say something, even where all are different.
 IDENTIFIER_LENGTH = 64
 SAME = 0.999
+_ID = re.compile(r"(^|[_\s.-])(id|no|nr|key|index|uuid)$|^(id|idx|index)|번호$|아이디$|[a-z]I[Dd]$", re.IGNORECASE)
 # Findings of one kind.
 _MOST = 20
 
@@ -69,11 +71,23 @@ def _constant(columns: Sequence[Column]) -> list[dict[str, Any]]:
     return [_finding("CONSTANT_COLUMN", message, columns=len(names))]
 
 
+def numbers_rows(name: str, rows: int, low: float, high: float) -> bool:
+    """Whether whole numbers that are all different number the rows: they count up, or their name says so.
+
+    Prices and areas can be all different too, and say something.
+    """
+    return high - low + 1 == rows or bool(_ID.search(name))
+
+
 def _identifier(rows: int) -> Callable[[Column], dict[str, Any] | None]:
     def describe(column: Column) -> dict[str, Any] | None:
         distinct = column["distinct_count"]
         short = column.get("texts", {}).get("mean_length", 0) <= IDENTIFIER_LENGTH
         if rows < IDENTIFIER_ROWS or distinct < rows or column["type"] == NUMBER or "times" in column or not short:
+            return None
+        if column["type"] == INTEGER and not numbers_rows(
+            column["name"], rows, column["numbers"]["min"], column["numbers"]["max"]
+        ):
             return None
         kind = "number" if column["type"] == INTEGER else "text"
         message = (

@@ -1,8 +1,8 @@
 """Which columns can teach something about the target."""
 
-import re
 from collections.abc import Mapping, Sequence
 
+from service.data.profiling.findings import numbers_rows
 from service.errors import shown
 from service.modelling.proposing.goal import Goal
 from service.modelling.proposing.reasons import Draft, figure, named
@@ -18,7 +18,6 @@ OWN_SHARE = 0.5
 # What tells the target so exactly was probably made of it; in fewer rows it may be chance.
 LEAK = 0.999
 FEWEST_ROWS_TO_ACCUSE = 50
-_ID = re.compile(r"(^|[_\s.-])(id|no|nr|key|index|uuid)$|^(id|idx|index)|번호$|아이디$|[a-z]I[Dd]$", re.IGNORECASE)
 
 
 def choose_inputs(
@@ -101,8 +100,7 @@ def _is_identifier(column: ColumnProfile) -> bool:
         return column.distinct_count > OWN_SHARE * rows
     if column.type != Column.INTEGER or column.distinct_count < rows:
         return False
-    counted_up = column.numbers.max - column.numbers.min + 1 == rows
-    return counted_up or bool(_ID.search(column.name))
+    return numbers_rows(column.name, rows, column.numbers.min, column.numbers.max)
 
 
 def _correlations(profile: profiles_pb2.Profile, target: str) -> dict[str, float]:

@@ -140,8 +140,8 @@ def test_what_a_person_should_know_is_found(case):
 
 
 def test_identifiers_and_missing_values_are_found(tmp_path):
-    rows = "".join(f"{1000 + 17 * i},{'' if i % 2 else i % 3},k{i},{i * 0.5}\n" for i in range(200))
-    with ingested(tmp_path, f"customer,half,key,amount\n{rows}".encode()) as made:
+    rows = "".join(f"{1000 + i},{7919 * i % 10007},{'' if i % 2 else i % 3},k{i},{i * 0.5}\n" for i in range(200))
+    with ingested(tmp_path, f"customer,price,half,key,amount\n{rows}".encode()) as made:
         found = [(Finding.Code.Name(f.code), f.message.split('"')[1], dict(f.figures)) for f in made.profile.findings]
     assert found[:2] == [
         ("IDENTIFIER", "customer", {"distinct": 200, "rows": 200}),
