@@ -126,7 +126,8 @@ def _resolve(app: App, caller: Caller, asked: jobs_pb2.Job, dataset: DatasetRow)
     match task:
         case "train":
             columns = datasets.columns_of(dataset)
-            job.resolved.CopyFrom(specs.resolve(asked.train, columns, dataset.row_count))
+            device = "cuda" if "cuda" in app.settings.devices else "cpu"
+            job.resolved.CopyFrom(specs.resolve(asked.train, columns, dataset.row_count, device))
             job.epochs = specs.epochs_of(job.resolved)
             job.parameter_count = _count_parameters(app, job.resolved, columns)
         case "evaluate":

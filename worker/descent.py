@@ -22,7 +22,7 @@ def begin(
     state, gradient = LearnState.begin(network, spec.seed), spec.learn.gradient
     networks.draw_weights(network, state.order)
     network.to(device)
-    if gradient.path == learning_pb2.Gradient.WRITTEN_OUT and device == "cpu":
+    if gradient.path == learning_pb2.Gradient.WRITTEN_OUT:
         return state, WrittenOut(state, spec, classes)
     state.optimizer = optimizers.build_optimizer(gradient.optimizer, network.parameters())
     return state, AutogradStep(network, losses.build_loss(spec.loss, classes), state.optimizer, gradient.clip)

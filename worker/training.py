@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.store import artifacts
 from service.store.database import Database
 from service.store.records import DatasetRow
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import learning_pb2, specs_pb2, tables_pb2
 from traind.version import __version__
 from worker import checkpoints, descent, exact, loop, perceptron, training_data
 from worker.checkpoints import LearnState, Origin, Weights
@@ -58,7 +58,8 @@ class Training:
         self.spec = json_format.Parse(claim.job.resolved_json, specs_pb2.TrainSpec())
         self.task = specs.task_of(self.spec)
         self.dtype = networks.torch_dtype(self.spec)
-        self.device = networks.choose_device(settings.devices)
+        written_out = self.spec.learn.gradient.path == learning_pb2.Gradient.WRITTEN_OUT
+        self.device = "cpu" if written_out else networks.choose_device(settings.devices)
 
     def run(self) -> None:
         """Load, learn, save, finish."""

@@ -21,14 +21,16 @@ from traind.v1 import losses_pb2, specs_pb2, tables_pb2
 Column = tables_pb2.Column
 
 
-def resolve(spec: specs_pb2.TrainSpec, columns: Sequence[Column], row_count: int) -> specs_pb2.TrainSpec:
-    """The spec as it runs, every default filled in.
+def resolve(
+    spec: specs_pb2.TrainSpec, columns: Sequence[Column], row_count: int, device: str = "cpu"
+) -> specs_pb2.TrainSpec:
+    """The spec as it runs on a kind of device, every default filled in.
 
     Raises InvalidField with all violations that were found, at most 20, by their paths below `job.train`.
     """
     resolved = specs_pb2.TrainSpec()
     resolved.CopyFrom(spec)
-    draft = Draft(resolved, columns, row_count)
+    draft = Draft(resolved, columns, row_count, device)
     resolve_preprocess(draft)
     targets = resolve_targets(draft)
     resolve_inputs(draft)

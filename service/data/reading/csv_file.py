@@ -48,7 +48,9 @@ class CsvFile:
             raise ReadAgain from None
 
     def column(self, index: int) -> Iterator[pa.Array]:
-        """The texts of one column."""
+        """The texts of one column; asked for to name what is wrong, so that an uneven row is named first."""
+        if self._scanned.unchecked:
+            self._scanned = scan(self._path, self._scanned.delimiter)
         for part in read_texts(self._path, self._scanned, [index]):
             yield part.texts
 

@@ -42,13 +42,15 @@ def read_columns(
     """Those columns as arrays of `types`, of texts where none is given, some rows after some rows.
 
     Raises pyarrow.ArrowInvalid for a value that is not of the type, and, where the file is unchecked, for a row of
-    another width.
+    another width and for an empty line.
     """
     row = 0
     for batch in _open(path, scanned, indices, types):
         row += batch.num_rows
         yield [_texts(column, scanned) if _textual(column.type) else column for column in batch.columns]
     if row != scanned.row_count:
+        if scanned.unchecked:
+            raise pa.ArrowInvalid("an empty line, which the parser passes over")
         raise AssertionError(f"the parser sees {row} rows, {scanned.row_count} were counted")
 
 

@@ -22,6 +22,7 @@ class Draft:
     spec: specs_pb2.TrainSpec
     columns: Sequence[Column]
     row_count: int
+    device: str = "cpu"
     violations: list[Violation] = field(default_factory=list)
 
     def __post_init__(self) -> None:

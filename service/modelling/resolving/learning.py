@@ -64,7 +64,7 @@ def _resolve_gradient(draft: Draft, gradient: Gradient, network: str | None) -> 
 def _resolve_path(draft: Draft, gradient: Gradient) -> None:
     if draft.violations:
         return
-    why_not = supports(draft.spec)
+    why_not = supports(draft.spec, draft.device)
     if gradient.path == Gradient.WRITTEN_OUT and why_not:
         draft.refuse("learn.gradient.path", f"WRITTEN_OUT cannot be: {why_not}; leave it out, or use GENERAL")
     gradient.path = gradient.path or (Gradient.GENERAL if why_not else Gradient.WRITTEN_OUT)

@@ -396,3 +396,10 @@ def test_an_uneven_row_of_a_plain_file_is_named(tmp_path, bad, text):
 def test_empty_lines_at_the_end_of_a_plain_file_are_nothing(tmp_path):
     types, table = read(tmp_path, b"a,b\n1,2\n3,4\n\n\n")
     assert (types, table.row_count) == ({"a": "INTEGER", "b": "INTEGER"}, 2)
+
+
+def test_an_uneven_row_is_named_before_a_value_that_does_not_fit(tmp_path):
+    raw = b"a,b\n1,2\nx,3\n\n4,5\n"
+    schema = [column("a", "INTEGER")]
+    with pytest.raises(InvalidTable, match="line 4 is empty"), ingested(tmp_path, raw, schema=schema):
+        pass

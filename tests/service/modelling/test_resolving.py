@@ -265,7 +265,7 @@ def test_what_does_not_go_together(spec, field, words):
             {"path": "WRITTEN_OUT"},
             {"mlp": {"hidden": [4], "normalisation": "LAYER"}},
             "learn.gradient.path",
-            "the network has normalisation",
+            "normalisation LAYER is not written out",
         ),
     ],
 )
@@ -297,5 +297,6 @@ def test_the_path_is_chosen():
     assert path(network={"mlp": {"hidden": [8], "normalisation": "BATCH"}}) == general
     assert path(learn={"gradient": {"optimizer": {"lbfgs": {}}}}) == general
     assert path(learn={"gradient": {"path": "GENERAL"}}) == general
+    assert specs.resolve(spec_of(AREA), COLUMNS, 100, "cuda").learn.gradient.path == general
     embedded = grouped({"columns": ["part"], "encode": {"embedding": {}}}, network=MLP)
     assert resolve(embedded).learn.gradient.path == general
