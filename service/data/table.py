@@ -54,6 +54,8 @@ class TableColumn:
 
     def take(self, rows: npt.NDArray[np.int64] | slice) -> "TableColumn":
         """The values of some rows; a slice copies nothing."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
         missing = None if self.missing is None else self.missing[rows]
         if missing is not None and not missing.any():
             missing = None

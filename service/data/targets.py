@@ -11,7 +11,7 @@ import numpy.typing as npt
 from service.data.preprocessing import fit_numbers
 from service.data.preprocessing.fitting import refuse_infinite
 from service.data.preprocessing.inverse import invert
-from service.data.preprocessing.steps import NumberStep, apply_steps
+from service.data.preprocessing.steps import NumberStep, apply_steps, quiet
 from service.data.preprocessing.storing import number_steps_from_dicts, steps_to_dicts
 from service.data.table import NUMERIC, Table, TableColumn, numbers_of
 from service.data.values import unseen_category
@@ -84,7 +84,8 @@ class Target:
         """
         if self.classes or not any(column.steps for column in self.columns):
             return values
-        done = [apply_steps(column.steps, values[:, i]) for i, column in enumerate(self.columns)]
+        with quiet():
+            done = [apply_steps(column.steps, values[:, i]) for i, column in enumerate(self.columns)]
         for column, numbers in zip(self.columns, done, strict=True):
             if not np.isfinite(numbers).all():
                 at = int(np.flatnonzero(~np.isfinite(numbers))[0])
@@ -163,7 +164,8 @@ def fit_target(target: Target, values: npt.NDArray[Any], steps: preprocess_pb2.T
 
 def _fit_column(column: TargetColumn, values: Numbers, steps: preprocess_pb2.TargetSteps) -> TargetColumn:
     scale = steps.scale or preprocess_pb2.Preprocess.NONE
-    fitted = fit_numbers(column.name, values, steps.transform, scale, "job.train.preprocess.target.transform")
+    with quiet():
+        fitted = fit_numbers(column.name, values, steps.transform, scale, "job.train.preprocess.target.transform")
     transformed = steps.transform not in {
         preprocess_pb2.Preprocess.TRANSFORM_UNSPECIFIED,
         preprocess_pb2.Preprocess.IDENTITY,

@@ -12,13 +12,12 @@ from service.data.preprocessing import dates
 from service.data.preprocessing.fitted import Fitted, FittedColumn
 from service.data.preprocessing.steps import (
     Code,
-    FillCategory,
     Log1p,
     Numbers,
-    NumberStep,
     OneHot,
     Ordinal,
     apply_steps,
+    quiet,
 )
 from service.data.table import CATEGORICAL, NUMERIC, Table, TableColumn, labels_of, numbers_of
 from service.data.values import unseen_category
@@ -126,7 +125,7 @@ class _Ready:
                 part[:, at] = apply_steps(date.steps, dates.part_of(date.part, values))
                 at += 1
         elif self.fitted.encoding is None:
-            part[:, at] = apply_steps(_number_steps(self.fitted), values)
+            part[:, at] = apply_steps(self.fitted.number_steps, values)
             at += 1
         else:
             at = _write_codes(self.fitted, values, part, at)
@@ -134,10 +133,6 @@ class _Ready:
             part[:, at] = 0.0 if self.missing is None else self.missing[rows]
             at += 1
         return at
-
-
-def _number_steps(fitted: FittedColumn) -> Sequence[NumberStep]:
-    return [step for step in fitted.steps if not isinstance(step, FillCategory | OneHot | Ordinal | Code)]
 
 
 def _write_codes(fitted: FittedColumn, codes: Rows, part: npt.NDArray[np.float64], at: int) -> int:
@@ -172,8 +167,9 @@ def _write(
         rows = slice(start, min(start + ROWS_AT_ONCE, len(features)))
         part = features[rows] if straight else np.empty((rows.stop - start, fitted.width))
         at = 0
-        for column in columns:
-            at = column.write(part, at, rows)
+        with quiet():
+            for column in columns:
+                at = column.write(part, at, rows)
         if not (np.abs(part) <= limit).all():
             _refuse_features(fitted, columns, part, limit, start, row_of, path)
         if not straight:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -43,7 +44,7 @@ class FittedColumn:
     # Whether a prediction may have a category that the training rows did not have.
     takes_unseen: bool = False
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """`area`, or `sex=female`, `sex=male`, or `built.YEAR`; behind them `area missing`."""
         return (*self._value_names, *((f"{self.name} missing",) if self.indicator else ()))
@@ -56,7 +57,12 @@ class FittedColumn:
             return tuple(f"{self.name}.{part.part}" for part in self.parts)
         return (self.name,)
 
-    @property
+    @cached_property
+    def number_steps(self) -> tuple[NumberStep, ...]:
+        """The steps of a number."""
+        return tuple(step for step in self.steps if not isinstance(step, FillCategory | OneHot | Ordinal | Code))
+
+    @cached_property
     def encoding(self) -> Encoding | None:
         """The step that turns categories into numbers, where there is one."""
         return next((step for step in self.steps if isinstance(step, OneHot | Ordinal | Code)), None)
@@ -71,7 +77,7 @@ class FittedColumn:
         """What stands for a missing category."""
         return next((step.text for step in self.steps if isinstance(step, FillCategory)), None)
 
-    @property
+    @cached_property
     def takes_missing(self) -> bool:
         """Whether something stands for a missing value."""
         steps = chain(self.steps, *(part.steps for part in self.parts))
@@ -84,7 +90,7 @@ class Fitted:
 
     columns: tuple[FittedColumn, ...]
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """The features in order: the columns' order, those of one column side by side."""
         return tuple(name for column in self.columns for name in column.feature_names)

@@ -1,6 +1,7 @@
 """Fits the steps of each column on the training rows alone, one column in memory at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
@@ -25,6 +26,7 @@ from service.data.preprocessing.steps import (
     Standard,
     YeoJohnson,
     apply_step,
+    quiet,
 )
 from service.data.table import NUMERIC, Table, TableColumn, labels_of, numbers_of
 from service.errors import InvalidTable, invalid, shown
@@ -47,7 +49,8 @@ def fit(table: Table, inputs: Sequence[str], preprocess: Preprocess, rows: Rows)
     than its steps, InvalidTable where numbers are too large to scale.
     """
     rules = rules_of(preprocess)
-    return Fitted(tuple(_fit_column(table.column(name), rules.of(name), rows) for name in inputs))
+    with quiet():
+        return Fitted(tuple(_fit_column(table.column(name), rules.of(name), rows) for name in inputs))
 
 
 def fit_numbers(
@@ -57,7 +60,7 @@ def fit_numbers(
     scale: "Preprocess.Scale.ValueType",
     path: str,
 ) -> tuple[NumberStep, ...]:
-    """Transform and scale of complete finite numbers [rows], fitted on all of them."""
+    """Transform and scale of complete finite numbers [rows], fitted on all of them; within `quiet`."""
     steps = list(_fit_transform(name, values, transform, path))
     for step in steps:
         values = apply_step(step, values)
@@ -78,22 +81,18 @@ def _fit_column(column: TableColumn, rule: Rule, rows: Rows) -> FittedColumn:
     )
     match column.type:
         case Column.INTEGER | Column.NUMBER:
-            return _with(fitted, steps=_fit_steps(column.name, numbers_of(chosen), rule))
+            return replace(fitted, steps=_fit_steps(column.name, numbers_of(chosen), rule))
         case Column.CATEGORY | Column.BOOLEAN:
-            return _with(fitted, steps=_fit_categories(chosen, rule))
+            return replace(fitted, steps=_fit_categories(chosen, rule))
         case Column.TIMESTAMP if rule.group.date_parts:
             parts = [_fit_part(chosen, part, rule) for part in rule.group.date_parts]
-            return _with(fitted, parts=tuple(parts))
+            return replace(fitted, parts=tuple(parts))
         case _:
             kind = Column.Type.Name(column.type)
             cure = "name its parts with preprocess.groups[].date_parts, or " if column.type == Column.TIMESTAMP else ""
             raise invalid(
                 INPUTS, f"column {shown(column.name)} is {kind} and cannot be learned from; {cure}leave it out"
             )
-
-
-def _with(fitted: FittedColumn, **parts: object) -> FittedColumn:
-    return FittedColumn(**{**fitted.__dict__, **parts})
 
 
 def refuse_infinite(column: TableColumn, path: str) -> None:

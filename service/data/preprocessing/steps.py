@@ -105,30 +105,34 @@ Step = NumberStep | FillCategory | Encoding
 
 
 def apply_steps(steps: Sequence[NumberStep], values: Numbers) -> Numbers:
-    """Numbers [rows], NaN where they are missing, after their steps."""
+    """Numbers [rows], NaN where they are missing, after their steps; within `quiet`."""
     for step in steps:
         values = apply_step(step, values)
     return values
 
 
+def quiet() -> np.errstate:
+    """Lets what has no finite result become Inf or NaN without a warning: whoever asked for it looks at the result."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 def apply_step(step: NumberStep, values: Numbers) -> Numbers:
-    """Numbers [rows] after one step; what has no finite result becomes Inf or NaN."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        match step:
-            case Fill():
-                return np.where(np.isnan(values), step.value, values)
-            case Clip():
-                return np.clip(values, step.low, step.high) if (step.low, step.high) != (None, None) else values
-            case Log1p():
-                return np.log1p(values)
-            case YeoJohnson():
-                return power.transform(values, step.power)
-            case Standard():
-                return (values - step.mean) / step.std if step.std else np.zeros(values.shape)
-            case MinMax():
-                spread = step.high - step.low
-                return (values - step.low) / spread if spread else np.zeros(values.shape)
-            case Robust():
-                return (values - step.median) / ((step.upper - step.lower) or 1.0)
-            case _:
-                assert_never(step)
+    """Numbers [rows] after one step; what has no finite result becomes Inf or NaN. Within `quiet`."""
+    match step:
+        case Fill():
+            return np.where(np.isnan(values), step.value, values)
+        case Clip():
+            return np.clip(values, step.low, step.high) if (step.low, step.high) != (None, None) else values
+        case Log1p():
+            return np.log1p(values)
+        case YeoJohnson():
+            return power.transform(values, step.power)
+        case Standard():
+            return (values - step.mean) / step.std if step.std else np.zeros(values.shape)
+        case MinMax():
+            spread = step.high - step.low
+            return (values - step.low) / spread if spread else np.zeros(values.shape)
+        case Robust():
+            return (values - step.median) / ((step.upper - step.lower) or 1.0)
+        case _:
+            assert_never(step)
