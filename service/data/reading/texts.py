@@ -69,7 +69,6 @@ def _open(
             delimiter=scanned.delimiter,
             newlines_in_values=scanned.multiline,
             quote_char=False if scanned.unchecked else '"',
-            ignore_empty_lines=not scanned.unchecked,
         ),
         convert_options=pcsv.ConvertOptions(
             include_columns=list(wanted.values()),
