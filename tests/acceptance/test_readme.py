@@ -100,12 +100,22 @@ def test_the_walk_prints_what_readme_shows(server):
     for shown, printed in zip(steps[0][1], greeting, strict=True):
         assert shown.split()[:1] == printed.split()[:1], (shown, printed)
     assert len(steps) <= 6
-    for words, shown in steps[1:]:
+    check(steps[1:], server)
+
+
+def check(steps, server):
+    for words, shown in steps:
         printed = on_a_terminal(local(words, server), server)
         printed = printed if printed != [""] else []
         assert len(shown) == len(printed), (words, printed)
         for one, other in zip(shown, printed, strict=True):
             assert alike(local(one, server), other), (words, one, other)
+
+
+def test_the_table_as_people_have_it_prints_what_readme_shows(server, tmp_path):
+    part = README.split("### From a table as people have it")[1]
+    block = re.search(r"```console\n(.*?)```", part, re.DOTALL)[1]
+    check(commands(block.replace("/tmp/", f"{tmp_path}/")), server)
 
 
 def test_the_program_prints_what_readme_shows(server):
