@@ -33,22 +33,23 @@ ENDED = {jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED, jobs_pb2.Job.CANCELLED}
 class Server:
     """A running `up`, by its stubs."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, pid: int) -> None:
+        self.pid = pid
         self._channel = grpc.insecure_channel(url.removeprefix("grpc://"), options=[("grpc.enable_http_proxy", 0)])
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._jobs = jobs_pb2_grpc.JobServiceStub(self._channel)
         self._datasets = datasets_pb2_grpc.DatasetServiceStub(self._channel)
 
-    def upload(self) -> None:
-        request = datasets_pb2.UploadDatasetRequest(dataset_id="waves", data=table())
-        self._datasets.UploadDataset(iter([request]), metadata=self._metadata, timeout=60)
+    def upload_parts(self, parts: Iterator[datasets_pb2.UploadDatasetRequest]) -> datasets_pb2.Dataset:
+        return self._datasets.UploadDataset(parts, metadata=self._metadata, timeout=600)
 
-    def submit(self) -> str:
-        gradient = learning_pb2.Gradient(epochs=EPOCHS, batch_size=32)
-        network = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=[16]))
-        spec = specs_pb2.TrainSpec(target=["y"], network=network, learn=learning_pb2.Learn(gradient=gradient))
-        request = jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="waves", train=spec))
+    def submit(self, job: jobs_pb2.Job) -> str:
+        request = jobs_pb2.CreateJobRequest(job=job)
         return str(self._jobs.CreateJob(request, metadata=self._metadata, timeout=30).name)
+
+    def figure(self, name: str, figure: str) -> float:
+        job = self._jobs.GetJob(jobs_pb2.GetJobRequest(name=name), metadata=self._metadata, timeout=30)
+        return next(metric.value for metric in job.metrics if metric.name == figure)
 
     def shows_an_epoch(self, name: str) -> bool:
         request = jobs_pb2.GetHistoryRequest(name=name)
@@ -61,7 +62,7 @@ class Server:
         stream.cancel()
 
     def wait_end(self, name: str) -> None:
-        events = list(self._jobs.WatchJob(jobs_pb2.WatchJobRequest(name=name), metadata=self._metadata, timeout=120))
+        events = list(self._jobs.WatchJob(jobs_pb2.WatchJobRequest(name=name), metadata=self._metadata, timeout=600))
         assert events[-1].state.state == jobs_pb2.Job.SUCCEEDED, events[-1]
 
 
@@ -73,14 +74,21 @@ def table() -> bytes:
     return "\n".join(lines).encode()
 
 
+def small_job() -> jobs_pb2.Job:
+    gradient = learning_pb2.Gradient(epochs=EPOCHS, batch_size=32)
+    network = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=[16]))
+    spec = specs_pb2.TrainSpec(target=["y"], network=network, learn=learning_pb2.Learn(gradient=gradient))
+    return jobs_pb2.Job(dataset="waves", train=spec)
+
+
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
+def running(slots: int = SLOTS) -> Iterator[Server]:
     """`up` in a folder that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="traind-bench-") as folder:
         data = pathlib.Path(folder) / "data"
         env = {name: value for name, value in os.environ.items() if not name.startswith("TRAIND_")}
         env |= {"TRAIND_DATA_DIR": str(data), "TRAIND_HTTP_PORT": "0", "TRAIND_GRPC_PORT": "0"}
-        env |= {"TRAIND_SLOTS": str(SLOTS), "XDG_CONFIG_HOME": folder}
+        env |= {"TRAIND_SLOTS": str(slots), "XDG_CONFIG_HOME": folder}
         with (pathlib.Path(folder) / "up.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "service", "up"], cwd=ROOT, env=env, stdout=log, stderr=log
@@ -92,7 +100,8 @@ def running() -> Iterator[Server]:
                 assert process.poll() is None, (pathlib.Path(folder) / "up.log").read_text()
                 assert time.monotonic() < deadline, "the server was not ready in time"
                 time.sleep(0.05)
-            yield Server(json.loads(address.read_text())["grpc"], (data / "run" / "token").read_text().strip())
+            token = (data / "run" / "token").read_text().strip()
+            yield Server(json.loads(address.read_text())["grpc"], token, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
@@ -103,7 +112,7 @@ def alone(server: Server) -> list[float]:
     took = []
     for _ in range(ALONE):
         begin = time.perf_counter()
-        name = server.submit()
+        name = server.submit(small_job())
         while not server.shows_an_epoch(name):
             time.sleep(0.002)
         took.append(time.perf_counter() - begin)
@@ -114,7 +123,7 @@ def alone(server: Server) -> list[float]:
 def burst(server: Server) -> tuple[float, float]:
     """Seconds from the first of 30 submissions to the last one's first epoch, and to the end of all."""
     begin = time.perf_counter()
-    names = [server.submit() for _ in range(BURST)]
+    names = [server.submit(small_job()) for _ in range(BURST)]
     # Jobs begin in the order they came, so the last ones tell; waiting for them asks nothing of the server.
     for name in names[-SLOTS:]:
         server.wait_first_epoch(name)
@@ -129,8 +138,8 @@ def burst(server: Server) -> tuple[float, float]:
 
 def main() -> int:
     with running() as server:
-        server.upload()
-        for name in [server.submit() for _ in range(2 * SLOTS)]:
+        server.upload_parts(iter([datasets_pb2.UploadDatasetRequest(dataset_id="waves", data=table())]))
+        for name in [server.submit(small_job()) for _ in range(2 * SLOTS)]:
             server.wait_end(name)
         took = alone(server)
         bursts = sorted(burst(server) for _ in range(BURSTS))

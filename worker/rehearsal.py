@@ -3,7 +3,7 @@
 A first job of a process pays for what later ones find ready: modules that load when they are first used, statements
 that are compiled once, descriptors of messages. Here the zygote pays, so that no fork must: half of a small job's time.
 
-The job learns by the perceptron rule, for a zygote must not run a backward pass.
+The job learns by the written-out way, for a zygote must not run a backward pass of autograd.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.store import artifacts, datasets, events, jobs, metrics, moves, users
 from service.store.database import Connection, Database
 from service.store.records import JobRow, ModelRows
-from traind.v1 import specs_pb2, tables_pb2
+from traind.v1 import learning_pb2, specs_pb2, tables_pb2
 from worker import run
 
 ROWS = 32
@@ -103,8 +103,10 @@ def _submit(settings: Settings, database: Database) -> None:
         Column(name="sold", type=Column.CATEGORY, categories=["no", "yes"]),
     ]
     spec = specs_pb2.TrainSpec(target=["sold"])
-    spec.network.perceptron.SetInParent()
-    spec.learn.perceptron_rule.epochs = 2
+    spec.network.mlp.hidden.append(4)
+    spec.learn.gradient.epochs = 2
+    spec.learn.gradient.batch_size = 8
+    spec.learn.gradient.path = learning_pb2.Gradient.WRITTEN_OUT
     resolved = specs.resolve(spec, columns, ROWS)
     sha256 = _write_table(settings, columns)
     with database.write() as connection:

@@ -12,7 +12,7 @@ from tests.acceptance import wire as wires
 from tests.acceptance.checks import assert_whole
 from tests.acceptance.conftest import furnished
 from tests.waiting import gone, wait_until
-from traind.v1 import jobs_pb2
+from traind.v1 import jobs_pb2, learning_pb2
 
 Job = jobs_pb2.Job
 
@@ -49,6 +49,19 @@ def attempts_of(wire, job):
 def test_a_killed_trainer(stack, wire, disturbed):
     kill(stack.wait_trainer())
     assert attempts_of(wire, disturbed) == 2
+
+
+def test_a_killed_trainer_of_a_plain_stack(stack, wire):
+    """Written-out steps go on to the same bits too."""
+    calm = wire.wait(wire.submit(wires.plain()).name)
+    job = wire.submit(wires.plain())
+    assert job.resolved.learn.gradient.path == learning_pb2.Gradient.WRITTEN_OUT
+    wire.wait_epoch(job.name, 5)
+    kill(stack.wait_trainer())
+    assert attempts_of(wire, job) == 2
+    assert_whole(wire, job.name, epochs=wires.PLAIN_EPOCHS)
+    hashes = {wire.model(wire.get(name).model_version).weights_sha256 for name in (calm.name, job.name)}
+    assert len(hashes) == 1
 
 
 def test_a_killed_zygote(stack, wire, disturbed):

@@ -22,6 +22,7 @@ from traind.v1 import (
 
 ENDED = {jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED, jobs_pb2.Job.CANCELLED}
 ROWS = 150
+PLAIN_EPOCHS = 300
 WIDTH = 8
 OPTIONS = [
     ("grpc.enable_http_proxy", 0),
@@ -143,6 +144,11 @@ def steady(**more):
     job = train(40, batch_size=1, **more)
     job.train.learn.gradient.path = learning_pb2.Gradient.GENERAL
     return job
+
+
+def plain(**more):
+    """Some seconds of work of a plain stack, whose steps are written out."""
+    return train(PLAIN_EPOCHS, batch_size=1, **more)
 
 
 def heavy():
