@@ -8,7 +8,8 @@
 - pyarrow: open_csv -> an Arrow file, streaming; types guessed from the first block.
 - duckdb: read_csv -> Parquet (it writes no Arrow file); types guessed from a sample.
 The others accept short rows or fail without a line, and describe nothing. Figures are CPU seconds of the process that
-reads; pairs are interleaved. The stated ratio is of the table only, beside polars.
+reads; pairs are interleaved. The stated ratio is of the table only, beside pyarrow, whose
+parser is ours; polars' parser alone is faster than pyarrow's.
 """
 
 import pathlib
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 
 ROWS, COLUMNS, PAIRS = 400_000, 30, 7
-RATIO = 0.7  # of polars' rate; missed by more than 5 % = exit 1
+RATIO = 0.8  # of pyarrow's rate; missed by more than 5 % = exit 1
 REPO = pathlib.Path(__file__).resolve().parent.parent
 
 TABLE_ONLY = """
@@ -96,7 +97,8 @@ def timed(script: str, path: pathlib.Path, folder: str) -> tuple[float, float]:
     command = [sys.executable, "-c", script, str(path), folder]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - begin
-    assert int(done.stdout) == ROWS, done.stdout
+    # duckdb draws its progress before it.
+    assert int(done.stdout.split()[-1]) == ROWS, done.stdout
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
@@ -119,10 +121,15 @@ def main() -> int:
     for name in WAYS:
         middle = statistics.median(spent[name])
         print(f"| {name} | {middle:.2f} | {size / 1e6 / middle:.0f} | {statistics.median(walls[name]):.2f} |")
-    pairs = zip(spent["traind, table only"], spent["polars"], strict=True)
-    ratio = statistics.median(theirs / ours for ours, theirs in pairs)
-    print(f"traind reads a table at {ratio:.2f} of polars' rate; stated: at least {RATIO}")
-    return 0 if ratio >= RATIO * 0.95 else 1
+    ratios = {name: ratio_to(spent, name) for name in ("pyarrow", "polars", "duckdb")}
+    listed = ", ".join(f"{ratio:.2f} of {name}'s" for name, ratio in ratios.items())
+    print(f"traind reads a table at {listed} rate; stated: at least {RATIO} of pyarrow's")
+    return 0 if ratios["pyarrow"] >= RATIO * 0.95 else 1
+
+
+def ratio_to(spent: dict[str, list[float]], name: str) -> float:
+    pairs = zip(spent["traind, table only"], spent[name], strict=True)
+    return statistics.median(theirs / ours for ours, theirs in pairs)
 
 
 if __name__ == "__main__":
