@@ -102,7 +102,7 @@ class ModelServiceServicer:
     def GetSplit(self, request, context):
         """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
 
-        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 14,000,000 rows), DATA_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

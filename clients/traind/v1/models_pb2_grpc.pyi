@@ -55,7 +55,7 @@ class ModelServiceStub:
     GetSplit: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetSplitRequest, _models_pb2.RowSplit]
     """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
 
-    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 14,000,000 rows), DATA_CORRUPT.
     """
     EvaluateModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
@@ -90,7 +90,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetSplit: _aio.UnaryUnaryMultiCallable[_models_pb2.GetSplitRequest, _models_pb2.RowSplit]  # type: ignore[assignment]
     """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
 
-    Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 14,000,000 rows), DATA_CORRUPT.
     """
     EvaluateModel: _aio.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]  # type: ignore[assignment]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
@@ -146,7 +146,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.RowSplit, _abc.Awaitable[_models_pb2.RowSplit]]:
         """Gets which rows of the data set a model was trained with and which were held out. Needs scope `read`.
 
-        Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, TOO_LARGE (more than 14,000,000 rows), DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

@@ -239,7 +239,8 @@ class Mlp(_message.Message):
     """Linear layers; each but the last is followed by normalisation, activation and dropout, in this order, and, with
     `residual`, by the addition of what the layer was given. Weights: `layers.{i}.weight` [width, width before],
     `layers.{i}.bias` [width]; with normalisation `norms.{i}.weight` and `norms.{i}.bias` [width], and for BATCH
-    `norms.{i}.running_mean` and `norms.{i}.running_var` [width].
+    `norms.{i}.running_mean` and `norms.{i}.running_var` [width]. A residual connection never starts at the network's
+    inputs.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -191,7 +191,7 @@ class ReduceOnPlateau(_message.Message):
     patience: _builtins.int
     """Absent = 10."""
     threshold: _builtins.float
-    """What a fall is: below (1 - this) * the smallest loss so far; absent = 0.0001."""
+    """What a fall is: below the smallest loss so far by more than this share of its size; absent = 0.0001."""
     def __init__(
         self,
         *,

@@ -448,8 +448,10 @@ Global___Ordinal: _TypeAlias = Ordinal  # noqa: Y015
 
 @_typing.final
 class Embedding(_message.Message):
-    """A learned vector for each category. Weights: `embeddings.{i}.weight` [categories + 1, width], i counting the embedded
-    columns in the order of the inputs; row 0 is for what training did not see, and stays 0. Needs `mlp` or `linear` and the gradient loop, or given weights.
+    """A learned vector for each category; it stands where its column stands among the inputs. Weights:
+    `embeddings.{i}.weight` [categories + 1, width], i counting the embedded columns in the order of the inputs; row 0 is
+    for what training did not see, and stays 0. First vectors are normal of variance 1. Needs `mlp` or `linear` and the
+    gradient loop, or given weights.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
