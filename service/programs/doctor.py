@@ -11,6 +11,8 @@ from service.errors import TraindError
 from service.machine.address import read_address
 from service.machine.broker import ANSWER_TIMEOUT_S, find_program
 from service.machine.folders import make_folders
+from service.machine.tls import load_tls
+from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.settings import SettingError, Settings
 from service.store.database import Database
 
@@ -34,7 +36,14 @@ def examine(say: Say) -> int:
         say(f"BAD  settings: {error}")
         return 1
     say(f"ok   settings: data folder {settings.data_dir}")
-    checks = {"database": _database, "broker": _broker, "disk": _disk, "torch": _torch, "ports": _ports}
+    checks = {
+        "database": _database,
+        "broker": _broker,
+        "disk": _disk,
+        "torch": _torch,
+        "ports": _ports,
+        "exposure": _exposure,
+    }
     return max(_told(say, name, check, settings) for name, check in checks.items())
 
 
@@ -96,6 +105,16 @@ def _torch(_settings: Settings) -> str:
     if done.returncode:
         raise Unwell(f"`import torch` fails ({(done.stderr.strip().splitlines() or ['it died'])[-1]}): install it anew")
     return done.stdout.strip()
+
+
+def _exposure(settings: Settings) -> str:
+    spoken = "TLS" if load_tls(settings) else "no TLS"
+    if not settings.open_address:
+        return f"only this machine can reach {settings.host}; {spoken}"
+    refuse_open_without_token(settings, Database(settings.database_url))
+    if warning := warning_without_tls(settings):
+        raise Unwell(warning)
+    return f"others can reach {settings.host}; {spoken}"
 
 
 def _ports(settings: Settings) -> str:

@@ -20,6 +20,7 @@ from service.machine.broker import EmbeddedBroker, find_embedded
 from service.machine.folders import make_folders
 from service.machine.keeper import Alarm, Kept, how_it_ended
 from service.machine.profile import profile_path, write_profile, write_secret
+from service.programs.exposure import warning_without_tls
 from service.settings import SettingError, Settings
 from service.store import users
 from service.store.database import Database
@@ -134,6 +135,8 @@ class Up:
             done = write_profile(profile_path(), grpc_url=address.grpc, http_url=address.http, token=token[1])
             say(f"  token  {token[1]}  of user {token[0]}, shown this once")
             say(f"         in {run_dir / 'token'}; {done}")
+        if warning := warning_without_tls(self._settings):
+            say(f"warning: {warning}")
         say("Stop with Ctrl-C.")
 
     def _keep(self, alarm: Alarm) -> None:

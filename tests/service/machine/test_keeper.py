@@ -14,7 +14,7 @@ from service.machine import keeper
 from service.machine.keeper import Kept
 from tests.waiting import wait_until
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(600)"]
 
@@ -99,7 +99,7 @@ def test_a_child_dies_with_a_killed_parent():
 
 def test_a_child_whose_parent_died_before_it_was_tied_leaves_at_once():
     ended = subprocess.run(
-        [sys.executable, "-I", "-S", str(ROOT / "service" / "tether.py"), "1", "/bin/echo", "alive"],
+        [sys.executable, "-I", "-S", str(ROOT / "service" / "machine" / "tether.py"), "1", "/bin/echo", "alive"],
         capture_output=True,
         check=False,
     )
