@@ -9,12 +9,10 @@ LEAST_CHARACTERS = 12
 WELL_KNOWN = frozenset(
     {
         "administrator",
-        "changeme",
         "changemechangeme",
         "change-me-please",
         "changethispassword",
         "defaultpassword",
-        "minioadmin",
         "mysecretpassword",
         "password1234",
         "passwordpassword",
