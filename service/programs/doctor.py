@@ -7,7 +7,9 @@ import sys
 import urllib.parse
 from collections.abc import Callable
 
-from service.errors import TraindError
+from service.data.opening import open_objects
+from service.data.remote_objects import RemoteObjects
+from service.errors import ObjectsUnavailable, TraindError
 from service.machine.address import read_address
 from service.machine.broker import ANSWER_TIMEOUT_S, find_program
 from service.machine.folders import make_folders
@@ -39,6 +41,7 @@ def examine(say: Say) -> int:
     checks = {
         "database": _database,
         "broker": _broker,
+        "objects": _objects,
         "disk": _disk,
         "torch": _torch,
         "ports": _ports,
@@ -84,6 +87,24 @@ def _connect(url: urllib.parse.SplitResult) -> None:
         return
     address = (url.hostname or "localhost", url.port or DEFAULT_REDIS_PORT)
     socket.create_connection(address, timeout=ANSWER_TIMEOUT_S).close()
+
+
+def _objects(settings: Settings) -> str:
+    objects = open_objects(settings)
+    if not isinstance(objects, RemoteObjects):
+        return f"in {objects.root}"
+    try:
+        objects.check()
+    except ObjectsUnavailable as error:
+        raise Unwell(
+            f"{settings.object_store} cannot be used ({_first_line(error.__cause__)}): correct TRAIND_OBJECT_STORE and "
+            "the AWS_… variables, and let the key read, write and delete there"
+        ) from error
+    return f"{settings.object_store} can be written, read and deleted"
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0][:200]
 
 
 def _disk(settings: Settings) -> str:

@@ -5,7 +5,7 @@ import logging
 import signal
 
 from service.app import App
-from service.data.objects import ObjectFolder
+from service.data.opening import open_objects
 from service.dispatcher import Dispatcher
 from service.machine.address import remove_address, write_address
 from service.machine.folders import make_folders
@@ -30,7 +30,7 @@ def run_server(settings: Settings) -> int:
     refuse_open_without_token(settings, database)
     if warning := warning_without_tls(settings):
         log.warning("%s", warning)
-    objects = ObjectFolder(settings.objects_dir, settings.tmp_dir)
+    objects = open_objects(settings)
     tickets = Tickets(settings) if settings.broker_url else None
     dispatcher = Dispatcher(settings, database, tickets, [lambda: collect_expired(app)])
     app = App(settings, database, objects, dispatcher.job_queued)

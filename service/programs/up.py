@@ -98,7 +98,10 @@ class Up:
                 return address
             if api.process.poll() is not None:
                 code = api.process.returncode
-                raise StartFailed(_last_line(api) or f"the server {how_it_ended(code)}; see {api.log}", max(code, 1))
+                raise StartFailed(
+                    _last_line(api).removeprefix("error: ") or f"the server {how_it_ended(code)}; see {api.log}",
+                    max(code, 1),
+                )
             if time.monotonic() > deadline:
                 raise StartFailed(f"the server was not ready within {READY_S:g} s; see {api.log}", 1)
             alarm.wait(0.05)
