@@ -1,4 +1,4 @@
-"""`python -m service up|api|worker|migrate|user|doctor`: reads the settings, wires the parts, runs."""
+"""`python -m service up|api|worker|migrate|copy-objects|user|doctor`: reads the settings, wires the parts, runs."""
 
 import logging
 import os
@@ -66,6 +66,14 @@ def migrate() -> None:
     """Bring the database to this version. Every start does it too."""
     _database()
     click.echo("the database is of this version")
+
+
+@cli.command(name="copy-objects")
+def copy_objects() -> None:
+    """Copy the files of data sets from the data folder to TRAIND_OBJECT_STORE, when it is set for the first time."""
+    from service.programs.copying import copy_objects as copy
+
+    sys.exit(copy(Settings.from_env(), click.echo))
 
 
 @cli.command()
