@@ -23,15 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from service import ledger
-from service.modelling import losses, networks, optimizers
+from service.modelling import networks
+from service.modelling.inputs import InputLayout
 from service.settings import Settings
 from service.store import datasets, jobs, users
 from service.store import metrics as metric_store
 from service.store.database import Database
-from traind.v1 import losses_pb2, networks_pb2, optimizers_pb2
-from worker import checkpoints, loop
+from traind.v1 import learning_pb2, losses_pb2, networks_pb2, optimizers_pb2, specs_pb2
+from worker import checkpoints, descent, loop
 from worker.checkpoints import LearnState, Origin
-from worker.loop import Plan, Rows
+from worker.loop import Rows, Step
 from worker.publishing import Publisher
 
 ROWS, INPUTS, HIDDEN, EPOCHS, BATCH, LR, SEED = 100_000, 30, (64, 32), 5, 128, 1e-3, 7
@@ -39,9 +40,21 @@ PAIRS = 7
 RATIO = 0.95  # of the plain loop's speed; missed by more than 5 % = exit 1
 TOLERANCE = 1e-6
 
-NETWORK = networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=HIDDEN, activation=networks_pb2.Network.RELU, bias=True))
-ADAM = optimizers_pb2.Optimizer(adam=optimizers_pb2.Adam(lr=LR, beta1=0.9, beta2=0.999, eps=1e-8))
-LOSS = losses_pb2.Loss(bce=losses_pb2.Bce(reduction=losses_pb2.Loss.MEAN))
+SPEC = specs_pb2.TrainSpec(
+    target=["t"],
+    network=networks_pb2.Network(mlp=networks_pb2.Mlp(hidden=HIDDEN, activation=networks_pb2.Network.RELU, bias=True)),
+    loss=losses_pb2.Loss(bce=losses_pb2.Bce(reduction=losses_pb2.Loss.MEAN)),
+    learn=learning_pb2.Learn(
+        gradient=learning_pb2.Gradient(
+            optimizer=optimizers_pb2.Optimizer(adam=optimizers_pb2.Adam(lr=LR, beta1=0.9, beta2=0.999, eps=1e-8)),
+            epochs=EPOCHS,
+            batch_size=BATCH,
+            keep=learning_pb2.Gradient.BEST,
+            path=learning_pb2.Gradient.GENERAL,
+        )
+    ),
+    seed=SEED,
+)
 
 
 def make_rows() -> tuple[np.ndarray, np.ndarray]:
@@ -50,17 +63,14 @@ def make_rows() -> tuple[np.ndarray, np.ndarray]:
     return x, (np.sin(x[:, 0]) + x[:, 1] * x[:, 2] + 0.1 * draw.standard_normal(ROWS) > 0).astype(np.int64)
 
 
-def first_state() -> LearnState:
-    network = networks.build_network(NETWORK, INPUTS, 1, torch.float32)
-    state = LearnState.begin(network, SEED)
-    networks.draw_weights(network, state.order)
-    state.optimizer = optimizers.build_optimizer(ADAM, network.parameters())
-    return state
+def begin() -> tuple[LearnState, Step]:
+    network = networks.build_network(SPEC.network, InputLayout(INPUTS), 1, torch.float32)
+    return descent.begin(network, SPEC, ("no", "yes"), "cpu")
 
 
 def plain_loop(x: Tensor, t: Tensor) -> Iterator[float]:
     """What one writes by hand when one knows how: rows permuted in memory, slices, fused Adam, one sum an epoch."""
-    start = first_state()
+    start, _ = begin()
     layers = [nn.Linear(a, b) for a, b in itertools.pairwise([INPUTS, *HIDDEN, 1])]
     net = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     with torch.no_grad():
@@ -84,9 +94,9 @@ def plain_loop(x: Tensor, t: Tensor) -> Iterator[float]:
 
 def our_loop(rows: Rows, origin: Origin, publisher: Publisher) -> Iterator[float]:
     """An epoch as a trainer does it: learned, its checkpoint encoded, both published."""
-    state = first_state()
-    plan = Plan(losses.build_loss(LOSS), mean=True, classes=True, epochs=EPOCHS, batch_size=BATCH, keep_best=True)
-    for record in loop.descend(state, plan, rows, None, lambda: False):
+    state, step = begin()
+    plan = descent.plan_of(SPEC, ("no", "yes"))
+    for record in loop.descend(state, plan, step, rows, None, lambda: False):
         publisher.epoch(
             record, lambda: checkpoints.encode(checkpoints.capture(state, origin)), state.best_epoch, last=True
         )

@@ -15,12 +15,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from service import references, uploads
 from service.app import App, Caller
 from service.data import table as tables
-from service.data.ingest import Ingested, ingest_csv
+from service.data.ingest import Ingested, ingest_table, profile_table
 from service.data.objects import disk_full_refused, hash_file
+from service.data.reading.encodings import known_encoding
+from service.data.reading.header import known_delimiter
 from service.errors import DatasetInUse, invalid
 from service.store import datasets as dataset_store
 from service.store.records import DatasetRow, UploadRow
-from traind.v1 import datasets_pb2, tables_pb2
+from traind.v1 import datasets_pb2, profiles_pb2, tables_pb2
 
 PREVIEW_ROWS = 10
 # Of the descriptions of columns in one page, so that it fits into a message; a page may have fewer rows than asked.
@@ -51,7 +53,14 @@ def create_dataset(app: App, caller: Caller, request: datasets_pb2.CreateDataset
         content = _Content(upload, path, _whole_file(upload, path), _options_hash(source))
         row = _same(app, request.dataset_id, content)
         if row is None:
-            ingested = ingest_csv(path, tmp=app.objects.tmp, schema=source.schema, encoding=source.encoding)
+            ingested = ingest_table(
+                path,
+                tmp=app.objects.tmp,
+                schema=source.schema,
+                format=_format(source),
+                encoding=source.encoding,
+                delimiter=source.delimiter,
+            )
             try:
                 row = _keep(app, request, content, ingested, display_name)
             finally:
@@ -85,6 +94,11 @@ def preview_dataset(
     row = find_dataset(app, caller, request.name, "name")
     columns = tables.head(app.objects.fetch(row.table_sha256), request.row_count or PREVIEW_ROWS)
     return datasets_pb2.PreviewDatasetResponse(columns=columns)
+
+
+def profile_dataset(app: App, caller: Caller, request: datasets_pb2.ProfileDatasetRequest) -> profiles_pb2.Profile:
+    """Every column by figures."""
+    return find_profile(app, find_dataset(app, caller, request.name, "name"))
 
 
 def delete_dataset(app: App, caller: Caller, request: datasets_pb2.DeleteDatasetRequest) -> empty_pb2.Empty:
@@ -122,6 +136,26 @@ def open_table(app: App, row: DatasetRow, names: Sequence[str] | None = None) ->
     return tables.load_table(app.objects.fetch(row.table_sha256), names)
 
 
+def find_profile(app: App, row: DatasetRow) -> profiles_pb2.Profile:
+    """Its profile, computed now where it was made before profiles were. Raises DataCorrupt."""
+    with app.database.read() as connection:
+        kept = dataset_store.find_profile(connection, row.id)
+    if kept is None:
+        app.objects.verify(row.table_sha256)
+        with disk_full_refused():
+            kept = profile_table(app.objects.path(row.table_sha256), tmp=app.objects.tmp).SerializeToString()
+        with app.database.write() as connection:
+            dataset_store.set_profile(connection, row.id, kept)
+    profile = profiles_pb2.Profile.FromString(kept)
+    profile.dataset = row.name
+    return profile
+
+
+def _format(source: datasets_pb2.DatasetSource) -> str:
+    """The name of the format that was asked for; empty where none was."""
+    return datasets_pb2.Dataset.Format.Name(source.format) if source.format else ""
+
+
 def _display_name(text: str) -> str:
     """A name for people, in NFC."""
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
@@ -146,10 +180,15 @@ def _whole_file(upload: UploadRow, path: Path) -> str:
 
 
 def _options_hash(source: datasets_pb2.DatasetSource) -> str:
-    """What stands for the way in which a file is read."""
-    encoding = source.encoding.upper().replace("UTF8", "UTF-8") or "UTF-8"
+    """What stands for the way in which a file is read.
+
+    Formats and delimiters that were not asked for are left out, so that data sets of before have the hash they had.
+    """
+    encoding = known_encoding(source.encoding) or "UTF-8"
     schema = sorted((column.name, int(column.type)) for column in source.schema if column.type)
-    return hashlib.sha256(json.dumps([encoding, schema]).encode()).hexdigest()
+    asked = [_format(source), known_delimiter(source.delimiter)]
+    options = [encoding, schema, *(asked if any(asked) else [])]
+    return hashlib.sha256(json.dumps(options).encode()).hexdigest()
 
 
 def _same(app: App, slug: str, content: _Content) -> DatasetRow | None:
@@ -175,7 +214,7 @@ def _keep(
     """Store file, table and row; on any failure none of them."""
     table_sha256 = hash_file(ingested.table)
     # A copy and no link: the upload stays if anything fails, and more may be written to it then.
-    copy = app.objects.new_tmp(".csv")
+    copy = app.objects.new_tmp(".file")
     try:
         shutil.copyfile(content.path, copy)
         with app.objects.locked():
@@ -211,7 +250,9 @@ def _add_row(
             row_count=ingested.row_count,
             columns_json=json.dumps(columns, ensure_ascii=False),
             table_sha256=table_sha256,
-            encoding="UTF-8",
+            encoding=ingested.encoding,
+            format=ingested.format,
+            profile=ingested.profile.SerializeToString(),
         )
 
 
@@ -258,4 +299,6 @@ def _encode(row: DatasetRow) -> datasets_pb2.Dataset:
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         create_time=created,
+        format=datasets_pb2.Dataset.Format.Value(row.format),
+        encoding=row.encoding,
     )

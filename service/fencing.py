@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToJson
 from service.errors import WrongState
 from service.store import artifacts, events, jobs, metrics, models, moves
 from service.store.database import Connection
-from service.store.records import JobRow, encode_figures
+from service.store.records import JobRow, ModelRows, encode_figures
 from service.store.tables import ENDED_STATES, LIVE_STATES, LOSSES_CAP
 from traind.v1 import jobs_pb2, tables_pb2
 
@@ -66,6 +66,9 @@ class NewModel:
     parameter_count: int
     best_epoch: int
     engine: str
+    confusion_json: str = "[]"
+    # Which rows it was trained with and which were held out.
+    rows: ModelRows | None = None
 
 
 def beat_of(here: moves.Standing | None, claim: Claim) -> Beat:
@@ -191,7 +194,10 @@ def add_model(connection: Connection, job: JobRow, model: NewModel, staged: str 
         size_bytes=len(model.weights),
         best_epoch=model.best_epoch,
         engine=model.engine,
+        confusion_json=model.confusion_json,
     )
+    if model.rows is not None:
+        models.add_rows(connection, version_id, model.rows)
     return row.name
 
 

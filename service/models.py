@@ -1,20 +1,25 @@
-"""What callers do with trained models: look, list, read the weights, measure on a data set."""
+"""What callers do with trained models: look, list, read the weights and the split, measure on a data set."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service import datasets, references
 from service.app import App, Caller
-from service.errors import InvalidField, TooLarge, Violation, invalid
-from service.modelling import specs, tensors
+from service.errors import InvalidField, NotFound, TooLarge, Violation, invalid, shown
+from service.modelling import measuring, specs, tensors
+from service.modelling.predictor import decode_preprocessing
 from service.store import artifacts
 from service.store import models as model_store
 from service.store.records import DatasetRow, ModelRow
 from traind.v1 import losses_pb2, models_pb2, specs_pb2, tables_pb2
 
 SHOWN_PARAMETERS = 200_000  # as JSON about 4 MiB, the largest message
+# Of the descriptions of models in one page, so that it fits into a message; a page may have fewer models than asked.
+PAGE_BYTES = 1 << 20
+SPLIT_ROWS = 14_000_000  # two bits for each fill most of the largest message
 
 
 def get_model(app: App, caller: Caller, request: models_pb2.GetModelRequest) -> models_pb2.Model:
@@ -28,8 +33,9 @@ def list_models(app: App, caller: Caller, request: models_pb2.ListModelsRequest)
     before = references.decode_page_token(request.page_token)
     with app.database.read() as connection:
         rows = model_store.list_page(connection, caller.user_id, limit + 1, before)
-    more = references.encode_page_token(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else ""
-    return models_pb2.ListModelsResponse(models=[_encode(row) for row in rows[:limit]], next_page_token=more)
+    page = rows[: min(limit, _fitting(rows))]
+    more = references.encode_page_token(page[-1].created_at, page[-1].id) if len(page) < len(rows) else ""
+    return models_pb2.ListModelsResponse(models=[_encode(row) for row in page], next_page_token=more)
 
 
 def get_weights(app: App, caller: Caller, request: models_pb2.GetWeightsRequest) -> models_pb2.Weights:
@@ -49,6 +55,32 @@ def get_weights(app: App, caller: Caller, request: models_pb2.GetWeightsRequest)
     )
 
 
+def get_split(app: App, caller: Caller, request: models_pb2.GetSplitRequest) -> models_pb2.RowSplit:
+    """Which rows of its data set a model was trained with and which were held out."""
+    row = find_model(app, caller, request.name, "name")
+    with app.database.read() as connection:
+        rows = model_store.find_rows(connection, row.id)
+    if rows is None:
+        raise NotFound(f"{_name(row)} was made by a version of traind that did not record its rows; train it again")
+    if rows.row_count > SPLIT_ROWS:
+        raise TooLarge(
+            f"the data set has {rows.row_count:,} rows; a split is told of up to {SPLIT_ROWS:,}",
+            metadata={"rows": str(rows.row_count), "limit": str(SPLIT_ROWS)},
+        )
+    return models_pb2.RowSplit(
+        dataset=row.dataset_name,
+        row_count=rows.row_count,
+        train_count=_count_bits(rows.train_rows),
+        train_rows=rows.train_rows,
+        val_count=_count_bits(rows.val_rows),
+        val_rows=rows.val_rows,
+    )
+
+
+def _count_bits(data: bytes) -> int:
+    return int.from_bytes(data, "little").bit_count()
+
+
 def evaluate_model(app: App, caller: Caller, request: models_pb2.EvaluateModelRequest) -> models_pb2.Evaluation:
     """Measure a model on every row of a data set."""
     row = find_model(app, caller, request.name, "name")
@@ -58,13 +90,14 @@ def evaluate_model(app: App, caller: Caller, request: models_pb2.EvaluateModelRe
     predictor = app.models.get(app.database, row)
     table = datasets.open_table(app, dataset, predictor.columns)
     dof = request.dof if request.HasField("dof") else None
-    figures, findings = predictor.evaluate(table, loss, dof)
+    measured = measuring.evaluate(predictor, table, loss, dof)
     return models_pb2.Evaluation(
         model=_name(row),
         dataset=references.version_name("datasets", dataset.owner_name, dataset.slug, dataset.version),
-        row_count=table.row_count,
-        metrics=[tables_pb2.Metric(name=name, value=figures[name]) for name in sorted(figures)],
-        findings=findings,
+        row_count=measured.rows,
+        metrics=_metrics(measured.figures),
+        findings=measured.findings,
+        confusion=measured.confusion,
     )
 
 
@@ -81,11 +114,16 @@ def find_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
 
 
 def check_fit(model: ModelRow, dataset: DatasetRow, loss: losses_pb2.Loss | None, prefix: str) -> None:
-    """Refuse a data set without the model's columns, and a loss that does not fit its target."""
+    """Refuse a data set without the model's columns, or with missing values that it does not take, and a loss that
+    does not fit its target.
+    """
     there = {column.name: column for column in datasets.columns_of(dataset)}
     field = "job.dataset" if prefix else "dataset"
     wanted = [*_columns(model.inputs_json), *_columns(model.outputs_json)]
-    wrong = [_misfit(field, column, there.get(column.name)) for column in wanted]
+    fitted, target = decode_preprocessing(model.preprocessing_json)
+    gaps = {column.name for column in fitted.columns if column.takes_missing or column.drops}
+    gaps |= set(target.names) if target.drops else set()
+    wrong = [_misfit(field, column, there.get(column.name), gaps=column.name in gaps) for column in wanted]
     violations = [violation for violation in wrong if violation]
     if violations:
         raise InvalidField(violations[0].description, violations[:20])
@@ -96,11 +134,16 @@ def check_fit(model: ModelRow, dataset: DatasetRow, loss: losses_pb2.Loss | None
             raise invalid(f"{prefix}.loss" if prefix else "loss", problem)
 
 
-def _misfit(field: str, wanted: tables_pb2.Column, there: tables_pb2.Column | None) -> Violation | None:
+def _misfit(field: str, wanted: tables_pb2.Column, there: tables_pb2.Column | None, *, gaps: bool) -> Violation | None:
+    """What is wrong with a column; `gaps`: whether values may be missing."""
     if there is None:
-        return Violation(field, f"has no column {wanted.name}, which the model needs")
-    if there.missing_count:
-        return Violation(field, f"column {wanted.name} has {there.missing_count} missing values; drop these rows first")
+        return Violation(field, f"has no column {shown(wanted.name)}, which the model needs")
+    if there.missing_count and not gaps:
+        return Violation(
+            field,
+            f"column {shown(wanted.name)} has {there.missing_count} missing values and the model takes none; drop "
+            "these rows first, or train the model with impute",
+        )
     return None
 
 
@@ -108,12 +151,26 @@ def _columns(columns_json: str) -> list[tables_pb2.Column]:
     return [json_format.ParseDict(column, tables_pb2.Column()) for column in json.loads(columns_json)]
 
 
+def _metrics(figures: Mapping[str, float]) -> list[tables_pb2.Metric]:
+    return [tables_pb2.Metric(name=name, value=figures[name]) for name in sorted(figures)]
+
+
+def _fitting(rows: Sequence[ModelRow]) -> int:
+    """How many models fit into a page: at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        texts = (row.spec_json, row.inputs_json, row.outputs_json, row.findings_json, row.confusion_json)
+        size += sum(len(text.encode()) for text in texts)
+        if count and size > PAGE_BYTES:
+            return count
+    return len(rows)
+
+
 def _name(row: ModelRow) -> str:
     return references.version_name("models", row.owner_name, row.slug, row.version)
 
 
 def _encode(row: ModelRow) -> models_pb2.Model:
-    figures = row.metrics
     created = Timestamp()
     created.FromMicroseconds(round(row.created_at * 1_000_000))
     return models_pb2.Model(
@@ -124,7 +181,10 @@ def _encode(row: ModelRow) -> models_pb2.Model:
         spec=json_format.Parse(row.spec_json, specs_pb2.TrainSpec()),
         inputs=_columns(row.inputs_json),
         outputs=_columns(row.outputs_json),
-        metrics=[tables_pb2.Metric(name=name, value=figures[name]) for name in sorted(figures)],
+        metrics=_metrics(row.metrics),
+        confusion=[
+            json_format.ParseDict(matrix, tables_pb2.ConfusionMatrix()) for matrix in json.loads(row.confusion_json)
+        ],
         findings=[json_format.ParseDict(finding, tables_pb2.Finding()) for finding in json.loads(row.findings_json)],
         parameter_count=row.parameter_count,
         weights_sha256=row.weights_sha256,

@@ -25,7 +25,8 @@ def predict(app: App, caller: Caller, request: predictions_pb2.PredictRequest) -
 
 def _check_size(predictor: Predictor, rows: int, *, hidden: bool) -> None:
     """Refuse an answer that would not fit into one message before it is computed."""
-    width = 1 + len(predictor.target.classes) + (sum(predictor.hidden_widths) if hidden else 0)
+    targets = len(predictor.target.columns) * (2 if predictor.tells_deviations else 1)
+    width = targets + len(predictor.target.classes) + (sum(predictor.hidden_widths) if hidden else 0)
     if rows * width > ANSWERED_NUMBERS:
         raise TooLarge(
             f"columns: {rows:,} rows make an answer of {rows * width:,} numbers; at most {ANSWERED_NUMBERS:,} are "
@@ -37,8 +38,10 @@ def _check_size(predictor: Predictor, rows: int, *, hidden: bool) -> None:
 def _encode(row: ModelRow, predictor: Predictor, predicted: Predicted) -> predictions_pb2.PredictResponse:
     answer = predictions_pb2.PredictResponse(
         model=references.version_name("models", row.owner_name, row.slug, row.version),
-        predictions=[_target_values(predictor, predicted.values)],
+        predictions=_target_values(predictor, predicted.values),
     )
+    if predicted.deviations is not None:
+        answer.deviations.extend(_numbers(predictor, predicted.deviations))
     if predicted.probabilities is not None:
         for index, label in enumerate(predictor.target.classes):
             answer.probabilities.add(name=label, numbers=predicted.probabilities[:, index].tolist())
@@ -48,12 +51,21 @@ def _encode(row: ModelRow, predictor: Predictor, predicted: Predicted) -> predic
     return answer
 
 
-def _target_values(predictor: Predictor, values: np.ndarray) -> tables_pb2.ColumnValues:
+def _target_values(predictor: Predictor, values: np.ndarray) -> list[tables_pb2.ColumnValues]:
     """Numbers as they are; classes by their names, and by their numbers where the target's column holds numbers."""
     target = predictor.target
     if not target.classes:
-        return tables_pb2.ColumnValues(name=target.name, numbers=values.tolist())
-    labels = [target.classes[code] for code in values.astype(np.int64).tolist()]
-    if target.type in {tables_pb2.Column.INTEGER, tables_pb2.Column.NUMBER}:
-        return tables_pb2.ColumnValues(name=target.name, numbers=[float(label) for label in labels])
-    return tables_pb2.ColumnValues(name=target.name, strings=labels)
+        return _numbers(predictor, values)
+    labels = [target.classes[code] for code in values.tolist()]
+    (column,) = target.columns
+    if column.type in {tables_pb2.Column.INTEGER, tables_pb2.Column.NUMBER}:
+        return [tables_pb2.ColumnValues(name=column.name, numbers=[float(label) for label in labels])]
+    return [tables_pb2.ColumnValues(name=column.name, strings=labels)]
+
+
+def _numbers(predictor: Predictor, values: np.ndarray) -> list[tables_pb2.ColumnValues]:
+    """Numbers [rows, targets] as columns under the targets' names."""
+    return [
+        tables_pb2.ColumnValues(name=name, numbers=values[:, index].tolist())
+        for index, name in enumerate(predictor.target.names)
+    ]

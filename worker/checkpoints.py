@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,16 @@ from torch import Tensor
 
 from service.errors import DataCorrupt
 from service.modelling.networks import TraindNetwork
+from service.modelling.schedules import Waiting
 from service.modelling.tensors import check_shapes, decode_tensors, encode_tensors, read_metadata
 
-FORMAT = 1
+FORMAT = 2
+# What checkpoints of format 1 did not have.
+_SINCE_FORMAT_1 = {"seconds": 0.0, "cuts": 0} | {
+    f"{name}_{part}": value
+    for name in ("stopping", "plateau")
+    for part, value in (("smallest", math.inf), ("epochs", 0))
+}
 
 Weights = dict[str, Tensor]
 
@@ -38,6 +46,13 @@ class LearnState:
     # The first epoch with a figure that is Inf or NaN (0 = none), and the last epoch's training loss.
     first_bad_epoch: int = 0
     last_loss: float = math.inf
+    # How long the loss has not fallen, for early stopping and for the rate on a plateau, and how often that was cut.
+    stopping: Waiting = field(default_factory=Waiting)
+    plateau: Waiting = field(default_factory=Waiting)
+    cuts: int = 0
+    # Seconds of learning before the clock's `since`.
+    seconds_before: float = 0.0
+    since: float = field(default_factory=time.monotonic)
 
     @classmethod
     def begin(cls, network: TraindNetwork, seed: int) -> "LearnState":
@@ -49,6 +64,10 @@ class LearnState:
     def weights(self) -> Weights:
         """The weights that the model would have now."""
         return self.best_weights or dict(self.network.state_dict())
+
+    def seconds(self) -> float:
+        """Seconds of learning until now; those of attempts that were lost do not count."""
+        return self.seconds_before + time.monotonic() - self.since
 
     def keep(self, value: float, weights: Mapping[str, Tensor] | Mapping[str, np.ndarray] | None = None) -> None:
         """Remember weights, by default those of the network, as the best; `value` is what they reached."""
@@ -81,7 +100,7 @@ def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
     mask[origin.held_out] = True
     return {
         "network": dict(state.network.state_dict()),  # buffers too
-        "optimizer": state.optimizer.state_dict() if state.optimizer else {"state": {}, "param_groups": []},
+        "optimizer": _capture_optimizer(state.optimizer),
         "best_weights": state.best_weights,
         "order": state.order.get_state(),
         "torch_rng": torch.get_rng_state(),
@@ -91,6 +110,12 @@ def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
         "best_value": state.best_value,
         "first_bad_epoch": state.first_bad_epoch,
         "last_loss": state.last_loss,
+        "stopping_smallest": state.stopping.smallest,
+        "stopping_epochs": state.stopping.epochs,
+        "plateau_smallest": state.plateau.smallest,
+        "plateau_epochs": state.plateau.epochs,
+        "cuts": state.cuts,
+        "seconds": state.seconds(),
         "row_count": origin.row_count,
         "dataset_sha256": origin.dataset_sha256,
         "spec": origin.spec,
@@ -102,9 +127,20 @@ def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
     }
 
 
+def _capture_optimizer(optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+    if optimizer is None:
+        return {"state": {}, "param_groups": []}
+    captured: dict[str, Any] = optimizer.state_dict()
+    # `al` of lbfgs is scratch: each step writes it before it reads it.
+    slots = {
+        index: {key: value for key, value in slot.items() if key != "al"} for index, slot in captured["state"].items()
+    }
+    return captured | {"state": slots}
+
+
 _TENSORS = ("order", "torch_rng", "held_out")
 _TENSOR_GROUPS = ("network", "best_weights")
-_FLOATS = ("best_value", "last_loss")
+_FLOATS = ("best_value", "last_loss", "stopping_smallest", "plateau_smallest")
 
 
 def encode(captured: Mapping[str, Any]) -> bytes:
@@ -114,8 +150,15 @@ def encode(captured: Mapping[str, Any]) -> bytes:
         tensors |= {f"{group}/{name}": tensor for name, tensor in captured[group].items()}
     slots: dict[str, dict[str, Any]] = {}
     for index, slot in captured["optimizer"]["state"].items():
-        tensors |= {f"optimizer/{index}/{key}": value for key, value in slot.items() if isinstance(value, Tensor)}
-        slots[str(index)] = {key: value for key, value in slot.items() if not isinstance(value, Tensor)}
+        slots[str(index)] = {}
+        for key, value in slot.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{key}"] = value
+            elif isinstance(value, list):  # of tensors: lbfgs remembers its last steps
+                tensors |= {f"optimizer/{index}/{key}/{place}": part for place, part in enumerate(value)}
+                slots[str(index)][key] = [None] * len(value)
+            else:
+                slots[str(index)][key] = value
     rest = {name: value for name, value in captured.items() if name not in (*_TENSORS, *_TENSOR_GROUPS, "optimizer")}
     rest |= {name: float(captured[name]).hex() for name in _FLOATS}  # Inf and NaN are no JSON
     rest |= {"format": FORMAT, "slots": slots, "param_groups": captured["optimizer"]["param_groups"]}
@@ -127,8 +170,10 @@ def decode(data: bytes) -> dict[str, Any]:
     tensors = decode_tensors(data)
     try:
         captured: dict[str, Any] = json.loads(read_metadata(data)["checkpoint"])
-        if captured.pop("format") != FORMAT:
+        if (found := captured.pop("format")) not in {1, FORMAT}:
             raise DataCorrupt(f"the checkpoint has another format than {FORMAT}: it is of another version of traind")
+        if found == 1:
+            captured |= {name: value.hex() if name in _FLOATS else value for name, value in _SINCE_FORMAT_1.items()}
         captured |= {name: float.fromhex(captured[name]) for name in _FLOATS}
         captured |= {name: tensors.pop(name) for name in _TENSORS}
         captured |= {group: {} for group in _TENSOR_GROUPS}
@@ -136,8 +181,11 @@ def decode(data: bytes) -> dict[str, Any]:
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             if group == "optimizer":
-                index, _, key = rest.partition("/")
-                slots.setdefault(int(index), {})[key] = tensor
+                index, key, *place = rest.split("/")
+                if place:
+                    slots[int(index)][key][int(place[0])] = tensor
+                else:
+                    slots.setdefault(int(index), {})[key] = tensor
             else:
                 captured[group][rest] = tensor
         captured["optimizer"] = {"state": slots, "param_groups": captured.pop("param_groups")}
@@ -172,16 +220,23 @@ def restore(state: LearnState, captured: Mapping[str, Any]) -> None:
     state.epoch, state.best_epoch = captured["epoch"], captured["best_epoch"]
     state.best_value, state.last_loss = captured["best_value"], captured["last_loss"]
     state.first_bad_epoch = captured["first_bad_epoch"]
+    state.stopping = Waiting(captured["stopping_smallest"], captured["stopping_epochs"])
+    state.plateau = Waiting(captured["plateau_smallest"], captured["plateau_epochs"])
+    state.cuts = captured["cuts"]
+    state.seconds_before, state.since = captured["seconds"], time.monotonic()
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, captured: Mapping[str, Any]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    shapes = {index: parameter.shape for index, parameter in enumerate(parameters)}
+    shapes = {index: {parameter.shape} for index, parameter in enumerate(parameters)}
+    if isinstance(optimizer, torch.optim.LBFGS):  # keeps directions of all parameters in a row with the first one
+        shapes = {0: {torch.Size([sum(parameter.numel() for parameter in parameters)])}}
     for index, slot in captured["state"].items():
         for value in slot.values():
-            # Every tensor of an optimizer is a number, or one for each number of its parameter.
-            if isinstance(value, Tensor) and value.dim() and value.shape != shapes.get(index):
-                raise DataCorrupt("the checkpoint does not fit its network: the optimizer's shapes differ")
+            for part in value if isinstance(value, list) else [value]:
+                # Every tensor of an optimizer is a number, or one for each number of its parameter.
+                if isinstance(part, Tensor) and part.dim() and part.shape not in shapes.get(index, ()):
+                    raise DataCorrupt("the checkpoint does not fit its network: the optimizer's shapes differ")
     try:
         optimizer.load_state_dict({"state": captured["state"], "param_groups": captured["param_groups"]})
     except (ValueError, KeyError, TypeError) as error:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from service import ledger
 from service.errors import DatabaseUnavailable
@@ -87,6 +88,6 @@ class Publisher:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def encode_messages(messages: Sequence[tables_pb2.Finding] | Sequence[tables_pb2.Column]) -> str:
+def encode_messages(messages: Sequence[Message]) -> str:
     """Messages as one JSON array."""
     return json.dumps([json_format.MessageToDict(message) for message in messages], ensure_ascii=False)

@@ -24,7 +24,7 @@ from service.modelling import specs
 from service.settings import Settings
 from service.store import artifacts, datasets, events, jobs, metrics, moves, users
 from service.store.database import Connection, Database
-from service.store.records import JobRow
+from service.store.records import JobRow, ModelRows
 from traind.v1 import specs_pb2, tables_pb2
 from worker import run
 
@@ -79,7 +79,6 @@ def rehearse_statements(database: Database) -> None:
 
 
 def _no_model(job: JobRow) -> ledger.NewModel:
-    texts = dict.fromkeys(("spec_json", "inputs_json", "outputs_json", "preprocessing_json", "findings_json"), "{}")
     return ledger.NewModel(
         slug=job.model_slug,
         display_name="",
@@ -89,7 +88,12 @@ def _no_model(job: JobRow) -> ledger.NewModel:
         parameter_count=0,
         best_epoch=0,
         engine="",
-        **texts,
+        spec_json="{}",
+        inputs_json="[]",
+        outputs_json="[]",
+        preprocessing_json="{}",
+        findings_json="[]",
+        rows=ModelRows(0, b"", b""),
     )
 
 

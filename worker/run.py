@@ -17,6 +17,7 @@ from service.errors import (
     NotFound,
     TooManyParameters,
 )
+from service.modelling import measuring
 from service.modelling.predictor import Predictor
 from service.settings import Settings
 from service.store import artifacts, models
@@ -101,5 +102,6 @@ def evaluate(settings: Settings, database: Database, claim: ledger.Claim, publis
     predictor = Predictor.from_stored(model.spec_json, model.preprocessing_json, weights)
     _, table = open_table(settings, database, claim, predictor.columns)
     publisher.log(f"{table.row_count} rows to measure {task.model} on")
-    figures, publisher.findings = predictor.evaluate(table, task.loss if task.HasField("loss") else None)
-    publisher.succeed(None, figures, 0)
+    measured = measuring.evaluate(predictor, table, task.loss if task.HasField("loss") else None)
+    publisher.findings = measured.findings
+    publisher.succeed(None, measured.figures, 0)

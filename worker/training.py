@@ -9,18 +9,18 @@ from google.protobuf import json_format
 from service import ledger
 from service.data.preprocessing import Fitted
 from service.errors import DataCorrupt, TooManyParameters, invalid
-from service.modelling import findings, given, losses, networks, optimizers, rates, specs, tensors
+from service.modelling import findings, given, losses, measuring, networks, rates, specs, tensors
 from service.modelling.networks import TraindNetwork
 from service.modelling.predictor import Predictor, encode_preprocessing
 from service.settings import Settings
 from service.store import artifacts
 from service.store.database import Database
 from service.store.records import DatasetRow
-from traind.v1 import learning_pb2, specs_pb2
+from traind.v1 import specs_pb2, tables_pb2
 from traind.version import __version__
-from worker import checkpoints, exact, loop, perceptron, training_data
+from worker import checkpoints, descent, exact, loop, perceptron, training_data
 from worker.checkpoints import LearnState, Origin, Weights
-from worker.loop import EpochRecord, Plan, Rows
+from worker.loop import EpochRecord, Rows
 from worker.publishing import Publisher, encode_messages
 from worker.training_data import Sample, TrainingData, open_table
 
@@ -35,6 +35,10 @@ class Diverged(Exception):
     def __init__(self, epoch: int) -> None:
         super().__init__(epoch)
         self.epoch = epoch
+
+
+class OutOfTime(Exception):
+    """`max_seconds` are over and not one epoch is done."""
 
 
 class Training:
@@ -58,13 +62,15 @@ class Training:
 
     def run(self) -> None:
         """Load, learn, save, finish."""
-        names = [*self.spec.inputs, *self.spec.target]
+        names = training_data.columns_needed(self.spec)
         dataset, table = open_table(self.settings, self.database, self.claim, names)
         captured = self.load_checkpoint(dataset)
         kept = None
         if captured is not None:
             kept = Fitted.from_json(captured["preprocessing"]), checkpoints.held_out_rows(captured)
-        data = training_data.prepare(table, self.spec, kept)
+        data = training_data.prepare(table, self.spec, kept, self.settings.tmp_dir)
+        if self.spec.loss.cross_entropy.class_weights.balanced:
+            self.spec.loss.CopyFrom(losses.balanced(self.spec.loss, data.train.t, data.target.classes))
         origin = self.origin(data, dataset)
         self.tell(data, origin)
         try:
@@ -72,6 +78,9 @@ class Training:
         except Diverged as error:
             finding = rates.diverged_finding(self.spec, data.train.x, error.epoch)
             self.publisher.fail("DIVERGED", finding.message, [finding])
+        except OutOfTime:
+            finding = findings.time_limit(0, self.spec.learn.gradient.max_seconds)
+            self.publisher.fail("TIME_LIMIT", finding.message, [finding])
 
     def load_checkpoint(self, dataset: DatasetRow) -> dict[str, Any] | None:
         """What an attempt before this one published last. Raises DataCorrupt when it is not of this job."""
@@ -90,6 +99,8 @@ class Training:
         )
         for finding in specs.auto_findings(self.asked, self.spec, origin.row_count):
             self.publisher.tell(finding)
+        for finding in data.findings:
+            self.publisher.tell(finding)
         if data.constant:
             self.publisher.tell(findings.constant_columns(data.constant))
         if crawl := rates.crawl_finding(self.spec, data.train.x):
@@ -100,8 +111,10 @@ class Training:
         network = self.build(data)
         way = self.spec.learn.WhichOneof("way")
         match way:
-            case "gradient" | "perceptron_rule":
-                return self.iterate(self.begin(network, origin, captured), data, origin)
+            case "gradient":
+                return self.descend(network, data, origin, captured)
+            case "perceptron_rule":
+                return self.correct(network, data, origin, captured)
             case "exact":
                 return self.solve(data), 0
             case "given":
@@ -113,14 +126,14 @@ class Training:
 
     def build(self, data: TrainingData) -> TraindNetwork:
         """The network, all weights 0. Raises TooManyParameters: how many classes there are is sure only now."""
-        outputs = networks.output_width(self.task, len(data.target.classes))
-        count = networks.count_parameters(self.spec.network, data.fitted.width, outputs)
+        outputs, layout = networks.output_width(self.spec, len(data.target.classes)), data.fitted.layout
+        count = networks.count_parameters(self.spec.network, layout, outputs)
         if count > self.settings.max_parameters:
             limit = f"{self.settings.max_parameters:,}"
             raise TooManyParameters(
                 f"the network has {count:,} parameters and this server allows {limit}; make the layers narrower"
             )
-        return networks.build_network(self.spec.network, data.fitted.width, outputs, self.dtype)
+        return networks.build_network(self.spec.network, layout, outputs, self.dtype)
 
     def solve(self, data: TrainingData) -> Weights:
         """The exact solution."""
@@ -149,81 +162,95 @@ class Training:
             dtype=str(self.dtype).removeprefix("torch."),
         )
 
-    def begin(self, network: TraindNetwork, origin: Origin, captured: dict[str, Any] | None) -> LearnState:
-        """The state before the next epoch: that of the checkpoint, or drawn by the seed."""
-        state = LearnState.begin(network, self.spec.seed)
-        if self.spec.learn.WhichOneof("way") == "gradient":
-            networks.draw_weights(network, state.order)
-            network.to(self.device)
-            state.optimizer = optimizers.build_optimizer(self.spec.learn.gradient.optimizer, network.parameters())
-        if captured is not None:
-            checkpoints.restore(state, captured)
-            other = checkpoints.different_bits(captured, origin)
-            why = f"; bits may differ from those of an unbroken run: {', '.join(other)}" if other else ""
-            self.publisher.log(f"goes on after epoch {state.epoch}{why}")
-        return state
+    def descend(
+        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None
+    ) -> tuple[Weights, int]:
+        """By the gradient loop. Raises OutOfTime where not one epoch could be done, and as `iterate` does."""
+        gradient = self.spec.learn.gradient
+        state, step = descent.begin(network, self.spec, data.target.classes, self.device)
+        self.restore(state, origin, captured)
+        own = {"train": data.train.y} | ({} if data.held_out is None else {"val": data.held_out.y})
+        every_epoch = measuring.epoch_measures(self.spec, data.target, own)
+        plan = descent.plan_of(self.spec, data.target.classes, every_epoch)
 
-    def iterate(self, state: LearnState, data: TrainingData, origin: Origin) -> tuple[Weights, int]:
-        """Learn epoch by epoch and publish each, until the last; raises Stopped or Diverged."""
+        def stop() -> bool:
+            return self.may_stop() and (self.stop() or loop.out_of_time(state, gradient))
+
+        held_out = None if data.held_out is None else self.rows(data.held_out)
+        walk = loop.descend(state, plan, step, self.rows(data.train), held_out, stop)
+        learned = self.iterate(state, walk, lambda: loop.over(state, plan), origin)
+        if state.epoch < gradient.epochs and loop.stopped_early(state, gradient):
+            finding = findings.stopped_early(state.epoch, state.best_epoch, gradient.early_stopping.patience)
+            self.publisher.findings.append(finding)
+        elif state.epoch < gradient.epochs:
+            self.publisher.findings.append(findings.time_limit(state.epoch, gradient.max_seconds))
+        return learned
+
+    def correct(
+        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None
+    ) -> tuple[Weights, int]:
+        """By the perceptron rule."""
+        state, epochs = LearnState.begin(network, self.spec.seed), self.spec.learn.perceptron_rule.epochs
+        self.restore(state, origin, captured)
+
+        def stop() -> bool:
+            return self.may_stop() and self.stop()
+
+        walk = perceptron.learn(state, data.train, data.held_out, epochs=epochs, seed=self.spec.seed, stop=stop)
+        return self.iterate(state, walk, lambda: perceptron.at_rest(state) or state.epoch >= epochs, origin)
+
+    def may_stop(self) -> bool:
+        """Whether the epoch under way may be lost: one that is done must not be.
+
+        While some wait for their publication, which is for less than PUBLISH_EVERY_S, the one that was begun is
+        brought to its end.
+        """
+        return not self.publisher.pending
+
+    def restore(self, state: LearnState, origin: Origin, captured: dict[str, Any] | None) -> None:
+        """Put the state where the checkpoint was, if there is one."""
+        if captured is None:
+            return
+        checkpoints.restore(state, captured)
+        other = checkpoints.different_bits(captured, origin)
+        why = f"; bits may differ from those of an unbroken run: {', '.join(other)}" if other else ""
+        self.publisher.log(f"goes on after epoch {state.epoch}{why}")
+
+    def iterate(
+        self, state: LearnState, walk: Iterator[EpochRecord], is_over: Callable[[], bool], origin: Origin
+    ) -> tuple[Weights, int]:
+        """Learn epoch by epoch and publish each, until the last; raises Stopped, Diverged or OutOfTime."""
 
         def checkpoint() -> bytes:
             return checkpoints.encode(checkpoints.capture(state, origin))
 
-        for record in self.epochs(state, data):
-            over = self.over(state)
+        for record in walk:
+            over = is_over()
             self.publisher.epoch(record, checkpoint, state.best_epoch, last=over and not state.first_bad_epoch)
             if not over and self.stop():
                 self.publisher.flush(checkpoint, state.best_epoch)
                 raise Stopped
-        if not self.over(state):
+        if not is_over():
             raise Stopped
         if state.first_bad_epoch:
             raise Diverged(state.first_bad_epoch)
+        if not state.epoch:
+            raise OutOfTime
+        # Time may have ended just after an epoch that was not the last yet when it was told.
+        self.publisher.flush(checkpoint, state.best_epoch)
         if not all(weight.isfinite().all() for weight in state.weights.values()):
             raise Diverged(state.epoch)
         return state.weights, state.best_epoch
-
-    def epochs(self, state: LearnState, data: TrainingData) -> Iterator[EpochRecord]:
-        """The epochs to come."""
-
-        def stop() -> bool:
-            # An epoch that was begun can be lost, but not one that is done: while some wait for their publication,
-            # which is for less than PUBLISH_EVERY_S, the one that was begun is brought to its end.
-            return not self.publisher.pending and self.stop()
-
-        if self.spec.learn.WhichOneof("way") == "perceptron_rule":
-            epochs = self.spec.learn.perceptron_rule.epochs
-            return perceptron.learn(state, data.train, data.held_out, epochs=epochs, seed=self.spec.seed, stop=stop)
-        gradient = self.spec.learn.gradient
-        plan = Plan(
-            loss=losses.build_loss(self.spec.loss),
-            mean=losses.reduction_of(self.spec.loss) == "mean",
-            classes=self.task != "regression",
-            epochs=gradient.epochs,
-            batch_size=gradient.batch_size or len(data.train.t),  # gradient descent takes all rows
-            keep_best=gradient.keep != learning_pb2.Gradient.LAST,
-        )
-        held_out = None if data.held_out is None else self.rows(data.held_out)
-        return loop.descend(state, plan, self.rows(data.train), held_out, stop)
 
     def rows(self, sample: Sample) -> Rows:
         """A sample as the network takes it."""
         return Rows.make(sample.x, sample.t, self.task, self.dtype, self.device)
 
-    def over(self, state: LearnState) -> bool:
-        """Whether there is no epoch left to do."""
-        if self.spec.learn.WhichOneof("way") == "perceptron_rule":
-            if perceptron.at_rest(state):
-                return True
-        elif loop.diverged(state):
-            return True
-        return state.epoch >= specs.epochs_of(self.spec)
-
     def save(self, data: TrainingData, weights: Weights, best_epoch: int) -> None:
         """The model, with its figures, in the transaction in which the job succeeds."""
         weights = {name: weight.cpu() for name, weight in weights.items()}
         predictor = Predictor.build(self.spec, data.fitted, data.target, weights)
-        metrics = self.measure(predictor, data)
+        metrics, confusion = self.measure(predictor, data)
         iterated = self.spec.learn.WhichOneof("way") == "gradient"
         if iterated and not math.isfinite(metrics["train_loss"]):
             raise Diverged(best_epoch)
@@ -241,27 +268,37 @@ class Training:
             weights_sha256=tensors.weights_sha256(weights),
             spec_json=json_format.MessageToJson(spec, indent=None),
             inputs_json=encode_messages(predictor.inputs),
-            outputs_json=encode_messages([predictor.prediction]),
+            outputs_json=encode_messages(predictor.predictions),
             preprocessing_json=encode_preprocessing(data.fitted, data.target),
             metrics=metrics,
             findings_json=encode_messages(self.publisher.findings),
             parameter_count=predictor.parameter_count,
             best_epoch=best_epoch,
             engine=__version__,
+            confusion_json=encode_messages(confusion),
+            rows=training_data.rows_of(data),
         )
         self.publisher.succeed(model, metrics, best_epoch)
 
-    def measure(self, predictor: Predictor, data: TrainingData) -> dict[str, float]:
-        """Figures of the model: in sample as `train_…`, of held-out rows as `val_…`."""
+    def measure(
+        self, predictor: Predictor, data: TrainingData
+    ) -> tuple[dict[str, float], list[tables_pb2.ConfusionMatrix]]:
+        """Figures of the model, in sample as `train_…`, of held-out rows as `val_…`, and its confusion matrices."""
         metrics: dict[str, float] = {}
+        confusion = []
         for split, sample in (("train", data.train), ("val", data.held_out)):
             if sample is None:
                 continue
-            figures, found = predictor.measure(predictor.forward(sample.x), sample.t, self.spec.loss)
+            outputs = predictor.forward(sample.x)
+            measured = measuring.measure(predictor, outputs, sample.y, sample.t, predictor.spec.loss)
+            figures = measured.figures
             # Rows less parameters are degrees of freedom only of a linear network, and only where it was fitted.
             if split == "train" and self.spec.network.WhichOneof("kind") == "linear":
-                self.publisher.findings += found
+                self.publisher.findings += measured.findings
             else:
                 figures.pop("residual_mse", None)
             metrics |= {f"{split}_{name}": value for name, value in figures.items()}
-        return metrics
+            if measured.confusion is not None:
+                measured.confusion.split = split
+                confusion.append(measured.confusion)
+        return metrics, confusion

@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     )
     from traind.events import Event, Failure, Finding
     from traind.jobs import Job
+    from traind.measured import Confusion, Split
     from traind.models import Evaluation, Model
     from traind.predictions import Prediction
+    from traind.profiles import Profile, Proposal, Reason
 
 _HOMES = {
     "Client": "client",
+    "Confusion": "measured",
     "Dataset": "datasets",
     "Event": "events",
     "Evaluation": "models",
@@ -57,6 +60,10 @@ _HOMES = {
     "Job": "jobs",
     "Model": "models",
     "Prediction": "predictions",
+    "Profile": "profiles",
+    "Proposal": "profiles",
+    "Reason": "profiles",
+    "Split": "measured",
 }
 
 __all__ = [
@@ -65,6 +72,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "Conflict",
+    "Confusion",
     "ConnectionFailed",
     "Dataset",
     "Evaluation",
@@ -79,8 +87,12 @@ __all__ = [
     "Model",
     "NotFound",
     "Prediction",
+    "Profile",
+    "Proposal",
     "RateLimited",
+    "Reason",
     "ServerError",
+    "Split",
     "TimedOut",
     "TooLarge",
     "TraindError",

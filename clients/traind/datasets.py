@@ -13,12 +13,13 @@ from traind import methods
 from traind.csv_out import encode_csv
 from traind.errors import ApiError, Conflict, ConnectionFailed, InvalidSpec, NotFound, TimedOut, Unavailable
 from traind.events import decode_time
+from traind.profiles import Profile, Proposal, type_name
 from traind.tables_in import read_table
 from traind.v1 import datasets_pb2, tables_pb2, uploads_pb2
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from traind.transport import Transport
 
@@ -35,6 +36,7 @@ class Dataset:
     """An immutable table on the server."""
 
     message: datasets_pb2.Dataset
+    _datasets: Datasets
 
     @property
     def name(self) -> str:
@@ -57,9 +59,22 @@ class Dataset:
         return self.message.sha256
 
     @property
+    def format(self) -> str:
+        """How the file held the table: CSV, PARQUET, ARROW, JSON_LINES, NPZ."""
+        return format_name(self.message.format)
+
+    @property
     def create_time(self) -> dt.datetime:
         """When this version was made."""
         return decode_time(self.message.create_time)
+
+    def profile(self) -> Profile:
+        """See Datasets.profile."""
+        return self._datasets.profile(self)
+
+    def propose(self, target: str) -> Proposal:
+        """See Datasets.propose."""
+        return self._datasets.propose(self, target)
 
     def __repr__(self) -> str:
         return f"<Dataset {self.name}: {self.row_count} rows, {len(self.message.columns)} columns>"
@@ -79,28 +94,41 @@ class Datasets:
         display_name: str = "",
         columns: Sequence[str] | None = None,
         encoding: str = "",
+        format: str = "",  # noqa: A002 - as the contract names it
+        delimiter: str = "",
+        schema: Mapping[str, str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Dataset:
         """Send a table and make a data set of it.
 
-        `source` is the path of a CSV file, its bytes, a list of dicts, a dict of columns, a data frame, or a NumPy
-        array [rows, columns] with `columns` naming its columns. `name` is the id: lower-case letters, digits, hyphens.
+        `source` is the path of a file, its bytes, a list of dicts, a dict of columns, a data frame, or a NumPy array
+        [rows, columns] with `columns` naming its columns. `name` is the id: lower-case letters, digits, hyphens.
+        `format` is CSV, PARQUET, ARROW, JSON_LINES or NPZ, and found out where it is not given. Of a CSV file
+        `encoding` is UTF-8 or CP949 (as Korean Excel saves), `delimiter` one of , ; | and tab, found out if not given.
+        `schema` gives types by column name, `{"zip": "CATEGORY"}`, instead of detected ones.
         The same bytes under the same name are the same version again. `progress` is told bytes sent and in all.
         Raises InvalidSpec (line, column and value named), TooLarge.
         """
+        source_message = datasets_pb2.DatasetSource(
+            encoding=encoding,
+            display_name=display_name,
+            format=_format(format),
+            delimiter=delimiter,
+            schema=[tables_pb2.Column(name=column, type=_type(kind)) for column, kind in (schema or {}).items()],
+        )
         file = _open(source, columns)
         with file:
             sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, os.SEEK_END)
             wanted = uploads_pb2.Upload(size_bytes=size, sha256=sha256)
             upload = self._transport().call(methods.CREATE_UPLOAD, uploads_pb2.CreateUploadRequest(upload=wanted))
             self._send(upload.name, file, size, progress)
-        source_message = datasets_pb2.DatasetSource(upload=upload.name, encoding=encoding, display_name=display_name)
+        source_message.upload = upload.name
         request = datasets_pb2.CreateDatasetRequest(dataset_id=name, source=source_message)
         return self._finish(request, sha256, size)
 
     def get(self, name: str) -> Dataset:
         """The newest version of `penguins`, or `penguins:2`. Raises NotFound."""
-        return Dataset(self._transport().call(methods.GET_DATASET, datasets_pb2.GetDatasetRequest(name=name)))
+        return Dataset(self._transport().call(methods.GET_DATASET, datasets_pb2.GetDatasetRequest(name=name)), self)
 
     def list(self) -> Iterator[Dataset]:
         """Every version of every data set of the caller, newest first; pages are fetched as they are needed."""
@@ -108,7 +136,7 @@ class Datasets:
         while True:
             request = datasets_pb2.ListDatasetsRequest(page_token=token)
             page = self._transport().call(methods.LIST_DATASETS, request)
-            yield from map(Dataset, page.datasets)
+            yield from (Dataset(message, self) for message in page.datasets)
             token = page.next_page_token
             if not token:
                 return
@@ -124,6 +152,21 @@ class Datasets:
     def delete(self, name: str | Dataset) -> None:
         """Delete a version, or with a name without version all of them. Raises Conflict while a job uses it."""
         self._transport().call(methods.DELETE_DATASET, datasets_pb2.DeleteDatasetRequest(name=name_of(name)))
+
+    def profile(self, name: str | Dataset) -> Profile:
+        """Every column by figures, computed over every row when the data set was made."""
+        request = datasets_pb2.ProfileDatasetRequest(name=name_of(name))
+        return Profile(self._transport().call(methods.PROFILE_DATASET, request))
+
+    def propose(self, name: str | Dataset, target: str) -> Proposal:
+        """A spec to predict a column, with a reason for each line; `jobs.create(dataset=..., train=proposal.train)`
+        submits it as it is. Raises InvalidSpec where the column cannot be predicted.
+        """
+        request = datasets_pb2.ProposeTrainingRequest(name=name_of(name), target=target)
+        return Proposal(self._transport().call(methods.PROPOSE_TRAINING, request))
+
+    def _make(self, request: datasets_pb2.CreateDatasetRequest, size: int) -> Dataset:
+        return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)), self)
 
     def _send(
         self, upload: str, file: io.BufferedReader | io.BytesIO, size: int, progress: Callable[[int, int], None] | None
@@ -147,7 +190,7 @@ class Datasets:
     def _finish(self, request: datasets_pb2.CreateDatasetRequest, sha256: str, size: int) -> Dataset:
         """Make the data set. If the answer was lost, the server has either still the upload or already the data set."""
         try:
-            return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)))
+            return self._make(request, size)
         except TimedOut:
             raise
         except (ConnectionFailed, Unavailable) as lost:
@@ -158,7 +201,7 @@ class Datasets:
             if made is not None and made.sha256 == sha256:
                 return made
             try:
-                return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)))
+                return self._make(request, size)
             except ApiError as error:
                 raise error from lost
 
@@ -202,10 +245,32 @@ def name_of(thing: Any) -> str:
     return thing if isinstance(thing, str) else str(thing.name)
 
 
-def type_name(column: tables_pb2.Column) -> str:
-    """`NUMBER`; a type that this client does not know yet stays a number."""
-    found = tables_pb2.Column.Type.DESCRIPTOR.values_by_number.get(column.type)
-    return found.name if found else f"TYPE_{column.type}"
+def format_name(kind: int) -> str:
+    """`PARQUET`; a format that this client does not know yet stays a number."""
+    found = datasets_pb2.Dataset.Format.DESCRIPTOR.values_by_number.get(kind)
+    return found.name if found and kind else f"FORMAT_{kind}" if kind else ""
+
+
+def _format(name: str) -> datasets_pb2.Dataset.Format.ValueType:
+    """The format of a name in any case; `json-lines` is JSON_LINES."""
+    spelled = name.upper().replace("-", "_")
+    if not name:
+        return datasets_pb2.Dataset.FORMAT_UNSPECIFIED
+    if spelled in datasets_pb2.Dataset.Format.keys()[1:]:
+        return datasets_pb2.Dataset.Format.Value(spelled)
+    raise InvalidSpec(
+        f"there is no format {name!r}",
+        field="format",
+        fix=f"one of {', '.join(datasets_pb2.Dataset.Format.keys()[1:])}",
+    )
+
+
+def _type(name: str) -> tables_pb2.Column.Type.ValueType:
+    if name.upper() in tables_pb2.Column.Type.keys()[1:]:
+        return tables_pb2.Column.Type.Value(name.upper())
+    raise InvalidSpec(
+        f"there is no type {name!r}", field="schema", fix=f"one of {', '.join(tables_pb2.Column.Type.keys()[1:])}"
+    )
 
 
 def decode_column(column: tables_pb2.ColumnValues) -> list[Any]:

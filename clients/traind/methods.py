@@ -11,7 +11,15 @@ from typing import Generic, TypeVar
 from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 
-from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, server_pb2, uploads_pb2
+from traind.v1 import (
+    datasets_pb2,
+    jobs_pb2,
+    models_pb2,
+    predictions_pb2,
+    profiles_pb2,
+    server_pb2,
+    uploads_pb2,
+)
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -51,6 +59,8 @@ LIST_DATASETS = _read(
 PREVIEW_DATASET = _read(
     "DatasetService/PreviewDataset", datasets_pb2.PreviewDatasetRequest, datasets_pb2.PreviewDatasetResponse
 )
+PROFILE_DATASET = _read("DatasetService/ProfileDataset", datasets_pb2.ProfileDatasetRequest, profiles_pb2.Profile)
+PROPOSE_TRAINING = _read("DatasetService/ProposeTraining", datasets_pb2.ProposeTrainingRequest, profiles_pb2.Proposal)
 DELETE_DATASET = _write("DatasetService/DeleteDataset", datasets_pb2.DeleteDatasetRequest, empty_pb2.Empty)
 
 # Its request id makes it repeatable.
@@ -66,5 +76,6 @@ GET_HISTORY = _read("JobService/GetHistory", jobs_pb2.GetHistoryRequest, jobs_pb
 GET_MODEL = _read("ModelService/GetModel", models_pb2.GetModelRequest, models_pb2.Model)
 LIST_MODELS = _read("ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ListModelsResponse)
 GET_WEIGHTS = _read("ModelService/GetWeights", models_pb2.GetWeightsRequest, models_pb2.Weights)
+GET_SPLIT = _read("ModelService/GetSplit", models_pb2.GetSplitRequest, models_pb2.RowSplit)
 EVALUATE_MODEL = _read("ModelService/EvaluateModel", models_pb2.EvaluateModelRequest, models_pb2.Evaluation)
 PREDICT = _read("PredictionService/Predict", predictions_pb2.PredictRequest, predictions_pb2.PredictResponse)

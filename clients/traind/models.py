@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from traind import methods
-from traind.datasets import name_of, type_name
+from traind.datasets import name_of
 from traind.errors import InvalidSpec
 from traind.events import decode_finding, decode_metrics, decode_time
+from traind.measured import Confusion, Split, decode_confusion, decode_split
 from traind.predictions import Prediction, decode_prediction
+from traind.profiles import type_name
 from traind.rows import encode_rows, parts
 from traind.specs import parse_job
 from traind.tables_in import read_table
@@ -32,7 +34,9 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`loss`; for numbers `mae`, `mse`, `r2`, `residual_mse`; for classes `accuracy`, `log_loss`."""
+        """`loss`; for numbers `mae`, `mse`, `rmse`, `r2`, `residual_mse`; for classes `accuracy`, `balanced_accuracy`,
+        `precision`, `recall`, `f1`, and where probabilities are known `roc_auc`, `log_loss`.
+        """
         return decode_metrics(self.message.metrics)
 
     @property
@@ -44,6 +48,11 @@ class Evaluation:
     def row_count(self) -> int:
         """Rows that were measured."""
         return self.message.row_count
+
+    @property
+    def confusion(self) -> Confusion | None:
+        """How often which class was answered for which; None for numbers, and for more than 100 classes."""
+        return decode_confusion(self.message.confusion) if self.message.HasField("confusion") else None
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
@@ -108,6 +117,11 @@ class Model:
         return self.message.best_epoch
 
     @property
+    def confusion(self) -> dict[str, Confusion]:
+        """How often which class was answered for which, by split (`train`, `val`); empty for numbers."""
+        return {matrix.split: decode_confusion(matrix) for matrix in self.message.confusion}
+
+    @property
     def create_time(self) -> dt.datetime:
         """When it was made."""
         return decode_time(self.message.create_time)
@@ -123,6 +137,10 @@ class Model:
     def weights(self) -> dict[str, list[Any]]:
         """See Models.weights."""
         return self._models.weights(self)
+
+    def split(self) -> Split:
+        """See Models.split."""
+        return self._models.split(self)
 
     def __repr__(self) -> str:
         return f"<Model {self.name}: {self.parameter_count} parameters>"
@@ -153,13 +171,18 @@ class Models:
         answer = self._transport().call(methods.GET_WEIGHTS, models_pb2.GetWeightsRequest(name=name_of(model)))
         return {name: _nested(list(t.shape), list(t.values)) for name, t in answer.weights.items()}
 
+    def split(self, model: str | Model) -> Split:
+        """Which rows of its data set a model was trained with and which were held out."""
+        return decode_split(self._transport().call(methods.GET_SPLIT, models_pb2.GetSplitRequest(name=name_of(model))))
+
     def predict(self, model: str | Model, data: Any, *, hidden: bool = False, full: bool = False) -> Any:
         """Predict for the rows of `data`, with the preprocessing that was fitted in training.
 
         `data` is a NumPy array [rows, inputs] (or one row), a list of rows, a dict of columns, a list of dicts, a data
         frame, or the path of a CSV file; columns that the model does not know are left out. The answer has one value
-        for each row, in the form of the question: an array for an array, a Series for a data frame, else a list.
-        `full=True` answers a Prediction with probabilities; `hidden=True` one with the hidden layers' outputs too.
+        for each row, in the form of the question: an array for an array, a Series for a data frame, else a list; of a
+        model with several targets a row of values, and for a data frame a frame. `full=True` answers a Prediction with
+        probabilities and deviations; `hidden=True` one with the hidden layers' outputs too.
         Raises InvalidSpec naming column and row.
         """
         asked = model if isinstance(model, Model) else self.get(model)
@@ -206,7 +229,7 @@ def _loss(loss: str | Mapping[str, Any] | losses_pb2.Loss) -> losses_pb2.Loss:
 def _answer_bytes(model: models_pb2.Model, hidden: bool) -> int:
     """About how many bytes the answer takes for one row."""
     widths = sum(model.spec.network.mlp.hidden) if hidden else 0
-    return 64 + 8 * (widths + sum(len(column.categories) for column in model.outputs))
+    return 64 + 8 * (widths + sum(2 + len(column.categories) for column in model.outputs))
 
 
 def _nested(shape: list[int], values: list[float]) -> Any:
@@ -218,4 +241,4 @@ def _nested(shape: list[int], values: list[float]) -> Any:
     return [_nested(shape[1:], values[i * step : (i + 1) * step]) for i in range(shape[0])]
 
 
-__all__ = ["Evaluation", "Model", "Models", "Prediction"]
+__all__ = ["Confusion", "Evaluation", "Model", "Models", "Prediction", "Split"]

@@ -19,16 +19,32 @@ if TYPE_CHECKING:
 class Prediction:
     """Everything a model answered. Arrays where the question was a NumPy array, else lists.
 
-    `values` has one number, or one class, for each row; `probabilities` is [rows, classes] in the order of `classes`,
-    None for numbers and for a perceptron; `hidden` has [rows, width] for each hidden layer, if it was asked for.
+    `values` has one number, or one class, for each row; of several targets a row of numbers in the order of
+    `targets`, [rows, targets]. `probabilities` is [rows, classes] in the order of `classes`, None for numbers and for
+    a perceptron; `deviations` are the standard deviations that a model of `gaussian_nll` expects, shaped as `values`,
+    else None; `hidden` has [rows, width] for each hidden layer, if it was asked for.
     """
 
     model: str
-    target: str
+    targets: list[str]
     values: Any
     classes: list[str]
     probabilities: Any
+    deviations: Any
     hidden: dict[str, Any]
+
+    @property
+    def target(self) -> str:
+        """The only target, or the first of several."""
+        return self.targets[0] if self.targets else ""
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The values of each target by its name, as lists."""
+        return _by_target(self.targets, self.values)
+
+    def deviation_columns(self) -> dict[str, list[Any]]:
+        """The deviations of each target by its name, as lists; empty where the model tells none."""
+        return {} if self.deviations is None else _by_target(self.targets, self.deviations)
 
 
 def decode_prediction(
@@ -36,25 +52,30 @@ def decode_prediction(
 ) -> Prediction:
     """Put the answers to all parts together; `outputs` are the model's, `table` is what was asked."""
     first = answers[0]
-    target = first.predictions[0].name if first.predictions else ""
-    kind = next((column.type for column in outputs if column.name == target), tables_pb2.Column.TYPE_UNSPECIFIED)
-    values = [value for answer in answers for value in _values(answer, kind)]
+    kinds = {column.name: column.type for column in outputs}
+    values: dict[str, list[Any]] = {column.name: [] for column in first.predictions}
+    deviations: dict[str, list[Any]] = {column.name: [] for column in first.deviations}
+    for answer in answers:
+        for column in answer.predictions:
+            values[column.name] += _values(column, kinds.get(column.name, tables_pb2.Column.TYPE_UNSPECIFIED))
+        for column in answer.deviations:
+            deviations[column.name] += column.numbers
     classes = [column.name for column in first.probabilities]
     shares = [row for answer in answers for row in zip(*(c.numbers for c in answer.probabilities), strict=True)]
     hidden = {layer.name: _matrix(answers, i) for i, layer in enumerate(first.hidden)}
     return Prediction(
         model=first.model,
-        target=target,
-        values=_series(values, target, table),
+        targets=list(values),
+        values=_shaped(values, table),
         classes=classes,
         probabilities=_rows([list(row) for row in shares], table) if classes else None,
+        deviations=_shaped(deviations, table) if deviations else None,
         hidden={name: _rows(rows, table) for name, rows in hidden.items()},
     )
 
 
-def _values(answer: predictions_pb2.PredictResponse, kind: int) -> list[Any]:
+def _values(column: tables_pb2.ColumnValues, kind: int) -> list[Any]:
     """Numbers, or classes as the training column had them: 3, true, `Adelie`."""
-    column = answer.predictions[0]
     if column.strings:
         if kind == tables_pb2.Column.BOOLEAN:
             return [text == "true" for text in column.strings]
@@ -73,6 +94,27 @@ def _matrix(answers: Sequence[predictions_pb2.PredictResponse], layer: int) -> l
         width = tensor.shape[-1]
         rows += [list(tensor.values[i : i + width]) for i in range(0, len(tensor.values), width)]
     return rows
+
+
+def _shaped(columns: dict[str, list[Any]], table: TableIn) -> Any:
+    """One target's values as a series, several targets' as a table [rows, targets]."""
+    if len(columns) == 1:
+        ((name, values),) = columns.items()
+        return _series(values, name, table)
+    if table.kind == "pandas":
+        return sys.modules["pandas"].DataFrame(columns, index=table.index)
+    if table.kind == "polars":
+        return sys.modules["polars"].DataFrame(columns)
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return sys.modules["numpy"].array(rows) if table.kind == "numpy" else rows
+
+
+def _by_target(targets: list[str], values: Any) -> dict[str, list[Any]]:
+    if len(targets) == 1:
+        return {targets[0]: list(values)}
+    if hasattr(values, "columns"):  # a data frame
+        return {name: list(values[name]) for name in targets}
+    return dict(zip(targets, ([row[i] for row in values] for i in range(len(targets))), strict=True))
 
 
 def _series(values: list[Any], name: str, table: TableIn) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import pathlib
 import sys
@@ -14,6 +15,8 @@ from traind.errors import InvalidSpec
 
 # As the server reads a CSV file.
 MISSING_MARKS = frozenset({"", "NA", "N/A", "NaN", "null", "None"})
+DELIMITERS = (",", ";", "|", "\t")
+ENCODINGS = {"UTF-8": "utf-8-sig", "UTF8": "utf-8-sig", "CP949": "cp949", "EUC-KR": "cp949"}
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,16 @@ class TableIn:
     index: Any = None
 
 
-def read_table(data: Any, names: Sequence[str] | None = None) -> TableIn:
+def read_table(data: Any, names: Sequence[str] | None = None, *, encoding: str = "", delimiter: str = "") -> TableIn:
     """Read any form of a table.
 
     `names` are the columns of what has no names of its own: an array [rows, columns] or rows of values; an array of one
-    dimension is one row of all columns, or the rows of a single one. Raises InvalidSpec naming column or row.
+    dimension is one row of all columns, or the rows of a single one. `encoding` and `delimiter` are a CSV file's, as in
+    Datasets.create. Raises InvalidSpec naming column or row.
     """
     if isinstance(data, str | os.PathLike):
-        with pathlib.Path(data).open(encoding="utf-8-sig", newline="") as file:
-            return read_csv(file, os.fspath(data))
+        with pathlib.Path(data).open(encoding=codec(encoding), newline="") as file:
+            return read_csv(file, os.fspath(data), delimiter)
     if isinstance(data, Mapping):
         return _table({str(name): _values(values, str(name)) for name, values in data.items()}, "list")
     if hasattr(data, "columns"):
@@ -50,9 +54,22 @@ def read_table(data: Any, names: Sequence[str] | None = None) -> TableIn:
     )
 
 
-def read_csv(file: TextIO, name: str) -> TableIn:
+def codec(encoding: str) -> str:
+    """Python's name of an encoding that the server takes too; a byte-order mark is passed over."""
+    spelled = encoding.upper().replace("_", "-") or "UTF-8"
+    if spelled not in ENCODINGS:
+        raise InvalidSpec(f"the encoding {encoding!r} is not known", field="encoding", fix="use UTF-8 or CP949")
+    return ENCODINGS[spelled]
+
+
+def read_csv(file: TextIO, name: str, delimiter: str = "") -> TableIn:
     """Read a CSV file with a header; missing marks become None. Raises InvalidSpec naming the line."""
-    reader = csv.reader(file, strict=True)
+    try:
+        first = file.readline()
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(1, name, error) from None
+    lines = itertools.chain([first], file)
+    reader = csv.reader(lines, strict=True, delimiter=_delimiter(delimiter, first))
     try:
         header = next(reader, [])
         if not header or len(set(header)) < len(header):
@@ -65,9 +82,24 @@ def read_csv(file: TextIO, name: str) -> TableIn:
                 raise InvalidSpec(f"line {reader.line_num} of {name} has {len(row)} cells, the header {len(header)}")
             for column, cell in zip(columns, row, strict=True):
                 column.append(None if cell in MISSING_MARKS else cell)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(reader.line_num + 1, name, error) from None
+    except csv.Error as error:
         raise InvalidSpec(f"line {reader.line_num} of {name} cannot be read: {error}") from None
     return _table(dict(zip(header, columns, strict=True)), "list")
+
+
+def _delimiter(given: str, first: str) -> str:
+    """What was given, else what makes the most columns of the first line, a comma where several make as many."""
+    asked = "\t" if given == "\\t" else given
+    if asked and asked not in DELIMITERS:
+        raise InvalidSpec(f"{given!r} stands between no values", field="delimiter", fix="use one of , ; | \\t")
+    return asked or max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+
+
+def _wrong_encoding(line: int, name: str, error: UnicodeDecodeError) -> InvalidSpec:
+    other = "CP949, as Korean Excel saves it" if error.encoding.lower().startswith("utf") else "UTF-8"
+    return InvalidSpec(f"about line {line} of {name} is no {error.encoding}", fix=f"tell its encoding: perhaps {other}")
 
 
 def is_missing(value: Any) -> bool:

@@ -40,6 +40,11 @@ def all_finite(found: pa.DoubleArray) -> bool:
     return _all(pc.is_finite(found))
 
 
+def as_texts(values: pa.Array) -> pa.StringArray:
+    """Values of any type as a file would have them."""
+    return values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
+
+
 def fits(kind: str, texts: pa.StringArray) -> bool:
     """Whether every text is a value of that type."""
     if kind == INTEGER:

@@ -11,11 +11,16 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
+
+from service.data.reading.encodings import known_encoding
+from service.data.reading.header import known_delimiter
 from service.errors import (
     DiskFull,
     InvalidField,
@@ -26,17 +31,18 @@ from service.errors import (
     invalid,
     shown,
 )
-from traind.v1 import tables_pb2
+from traind.v1 import profiles_pb2, tables_pb2
 
 Column = tables_pb2.Column
 
 # Measured: 0.2 GB of address space for a small table, 0.5 GB for 3,000,000 rows, 1.3 GB for 4,096 columns.
 MEMORY_BYTES = 2 << 30
-# A cell of one byte, with its comma, becomes at most 9 bytes of Arrow.
+# Of each file that the child writes. A cell of one byte, with its comma, becomes at most 9 bytes of Arrow; formats that
+# compress have no such rate, and the child itself refuses what becomes larger than 4 GiB.
 FILE_BYTES_PER_BYTE = 16
-FILE_BYTES = 64 << 20
+FILE_BYTES = 5 << 30
 # Seconds of processor time; a busy machine may take several times as long.
-START_S = 60
+START_S = 120
 BYTES_PER_S = 1 << 20
 WALL_S_PER_S = 4
 # From the end of its pipe to its own.
@@ -59,25 +65,39 @@ class Ingested:
     row_count: int
     # An Arrow file in `tmp`, the caller's to move or remove.
     table: Path
+    # The name of a Dataset.Format.
+    format: str
+    # Of a CSV file; else empty.
+    encoding: str
+    # Without the name of a data set.
+    profile: profiles_pb2.Profile
 
 
-def ingest_csv(source: Path, *, tmp: Path, schema: Sequence[Column] = (), encoding: str = "") -> Ingested:
-    """Read a CSV file. `schema` names the types that shall stand instead of the detected ones.
+def ingest_table(
+    source: Path,
+    *,
+    tmp: Path,
+    schema: Sequence[Column] = (),
+    format: str = "",  # noqa: A002  # the contract's word
+    encoding: str = "",
+    delimiter: str = "",
+) -> Ingested:
+    """Read a table from a file and describe it by figures.
 
-    Raises InvalidTable (line, column and value named), TooLarge (cells, columns, line, memory, time), DiskFull, and
-    InvalidField for `source.schema` and `source.encoding`.
+    `schema` names the types that shall stand instead of the detected ones; `format` is the name of a Dataset.Format,
+    empty to find it. Raises InvalidTable (line or row, column and value named), TooLarge (cells, columns, line, value,
+    memory, time), DiskFull, and InvalidField for `source.schema`, `.format`, `.encoding` and `.delimiter`.
     """
-    if encoding.upper() not in {"", "UTF-8", "UTF8"}:
-        raise invalid("source.encoding", f"{shown(encoding)} is not known; accepted is UTF-8: convert the file to it")
-    asked = _asked(schema)
-    tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="ingest-", dir=tmp))
-    try:
-        made = scratch.resolve() / "table.arrow"
-        request = {"source": str(source.resolve()), "schema": asked, "table": str(made)}
-        (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        with _READERS:
-            answer = _run(scratch, source.stat().st_size)
+    request: dict[str, Any] = {
+        "source": str(source.resolve()),
+        "schema": _asked(schema),
+        "format": format,
+        "encoding": known_encoding(encoding),
+        "delimiter": known_delimiter(delimiter),
+    }
+    with _scratch(tmp) as scratch:
+        made = scratch / "table.arrow"
+        answer = _ask(scratch, request | {"table": str(made)}, source.stat().st_size)
         columns = tuple(
             Column(
                 name=column["name"],
@@ -87,11 +107,40 @@ def ingest_csv(source: Path, *, tmp: Path, schema: Sequence[Column] = (), encodi
             )
             for column in answer["columns"]
         )
+        profile = _profile(answer)
         table = tmp / f"scratch-{uuid.uuid4()}.arrow"
         made.rename(table)
-        return Ingested(columns, int(answer["row_count"]), table)
+    found = answer["format"]
+    known = (request["encoding"] or "UTF-8") if found == "CSV" else ""
+    return Ingested(columns, int(answer["row_count"]), table, found, known, profile)
+
+
+def profile_table(table: Path, *, tmp: Path) -> profiles_pb2.Profile:
+    """The profile of a table that was read before, without the name of a data set. Raises TooLarge, DiskFull."""
+    with _scratch(tmp) as scratch:
+        return _profile(_ask(scratch, {"source": "", "table": str(table.resolve())}, table.stat().st_size))
+
+
+@contextmanager
+def _scratch(tmp: Path) -> Iterator[Path]:
+    """A folder for one child, gone afterwards."""
+    tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="ingest-", dir=tmp)).resolve()
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _ask(scratch: Path, request: dict[str, Any], size: int) -> dict[str, Any]:
+    """What the child answers."""
+    (scratch / "request.json").write_text(json.dumps(request | {"scratch": str(scratch)}), encoding="utf-8")
+    with _READERS:
+        return _run(scratch, size)
+
+
+def _profile(answer: dict[str, Any]) -> profiles_pb2.Profile:
+    return json_format.ParseDict(answer["profile"], profiles_pb2.Profile())
 
 
 def _asked(schema: Sequence[Column]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The program that reads an uploaded table: limited before it imports a parser, alone with one file.
+"""The program that reads an uploaded table and computes its profile: limited before it imports a parser, alone with one file.
 
 Called by ingest.py as `python -m service.data.ingest_child FD PARENT_PID MEMORY_BYTES CPU_S FILE_BYTES`, with the
 request as JSON on its input; the answer goes as JSON to the pipe FD. It has no environment to speak of, knows no
@@ -26,7 +26,7 @@ _OPEN_FILES = 64
 
 
 def main() -> None:
-    """Limit this process, read the table, answer."""
+    """Limit this process, do what is asked, answer."""
     answer_to, parent, memory, cpu_s, file_bytes = map(int, sys.argv[1:])
     die_with_parent(parent)
     _limit(memory, cpu_s, file_bytes)
@@ -38,8 +38,10 @@ def main() -> None:
         answer = _refusal(error)
     except MemoryError:
         answer = _refusal(_too_large(memory))
+    # Whole or not at all: what cannot be written must not look like an answer.
+    text = json.dumps(answer, allow_nan=False)
     with os.fdopen(answer_to, "w", encoding="utf-8") as pipe:
-        json.dump(answer, pipe)
+        pipe.write(text)
 
 
 def _limit(memory: int, cpu_s: int, file_bytes: int) -> None:
@@ -53,25 +55,34 @@ def _limit(memory: int, cpu_s: int, file_bytes: int) -> None:
 
 
 def _read(request: dict[str, Any]) -> dict[str, Any]:
-    """Scan, detect, write."""
-    from service.data.scan import scan
+    """Read the file and write its table, or take the table that is there; describe it."""
+    # Imported only now: they come under the limits.
+    if not request["source"]:
+        return {"reason": "", "profile": _profile(request)}
+    from service.data.reading.formats import Options
+    from service.data.reading.opening import open_source
 
-    source = Path(request["source"])
-    scanned = scan(source)
-    asked = _asked(request["schema"], scanned.names)
-
-    # Imported only now: a bad file is refused sooner.
+    options = Options(request["format"], request["encoding"], request["delimiter"])
+    asked = {name: kind for name, kind in request["schema"] if kind}
+    source, kind = open_source(Path(request["source"]), options, asked, Path(request["scratch"]))
+    _check_asked(request["schema"], source.names)
     from service.data.arrow_file import write_table
-    from service.data.detect import detect
 
-    columns = detect(source, scanned, asked)
-    write_table(source, scanned, columns, Path(request["table"]))
+    columns, rows = write_table(source, asked, Path(request["table"]))
     kept = _kept([column.categories for column in columns])
     described = [
         {"name": column.name, "type": column.type, "missing": column.missing, "categories": categories}
         for column, categories in zip(columns, kept, strict=True)
     ]
-    return {"reason": "", "columns": described, "row_count": scanned.row_count}
+    # What reading needed is not needed any more, and memory is short.
+    del source, columns
+    return {"reason": "", "columns": described, "row_count": rows, "format": kind, "profile": _profile(request)}
+
+
+def _profile(request: dict[str, Any]) -> dict[str, Any]:
+    from service.data.profiling.profile import profile_table
+
+    return profile_table(Path(request["table"]), Path(request["scratch"]))
 
 
 def _refusal(error: TraindError) -> dict[str, Any]:
@@ -87,16 +98,16 @@ def _too_large(memory: int) -> TooLarge:
     )
 
 
-def _asked(schema: list[list[str]], names: tuple[str, ...]) -> dict[str, str]:
-    """Types by column name. Raises InvalidField for a column that the table does not have."""
+def _check_asked(schema: list[list[str]], names: tuple[str, ...]) -> None:
+    """Raise InvalidField for a column that the table does not have."""
+    known = set(names)
     unknown = [
         Violation(f"source.schema[{i}].name", f"the table has no column {shown(name)}; it has {', '.join(names[:20])}")
         for i, (name, _) in enumerate(schema)
-        if name not in names
+        if name not in known
     ]
     if unknown:
         raise InvalidField(unknown[0].description, unknown[:20], {"field": unknown[0].field})
-    return {name: kind for name, kind in schema if kind}
 
 
 def _kept(categories: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -19,5 +19,15 @@ ARROW_TYPES = {
     CATEGORY: pa.dictionary(pa.int32(), pa.string()),
     TEXT: pa.string(),
 }
+_KINDS = {pa.int64(): INTEGER, pa.float64(): NUMBER, pa.bool_(): BOOLEAN, pa.string(): TEXT}
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """The Column.Type of values that are read and not coded yet; texts may become another one."""
+    return _KINDS[kind]
+
+
 # Cells of one batch. A table below it is one batch, which a reader need not copy.
 BATCH_CELLS = 4_000_000
+# And bytes of its texts.
+BATCH_BYTES = 64 << 20

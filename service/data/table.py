@@ -1,15 +1,18 @@
-"""Tables in memory: columns of NumPy arrays, out of an Arrow file or out of the values of a call."""
+"""Tables: columns of NumPy arrays, out of a mapped Arrow file or out of the values of a call."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from typing_extensions import override
 
 from service.data.layout import TYPE_KEY
+from service.data.times import times_of
 from service.data.values import column_from_values
 from service.errors import InvalidField, Violation, invalid, shown
 from traind.v1 import tables_pb2
@@ -17,6 +20,7 @@ from traind.v1 import tables_pb2
 Column = tables_pb2.Column
 
 NUMERIC = frozenset({Column.INTEGER, Column.NUMBER})
+CATEGORICAL = frozenset({Column.CATEGORY, Column.BOOLEAN})
 # Of the first rows that are shown, so that they fit into a message.
 HEAD_BYTES = 2 << 20
 
@@ -25,8 +29,8 @@ HEAD_BYTES = 2 << 20
 class TableColumn:
     """One column. `type` is a Column.Type and decides what `values` [rows] holds.
 
-    INTEGER int64 · NUMBER float64 · BOOLEAN bool · CATEGORY int32 codes into `categories` · TEXT and TIMESTAMP str.
-    Where `missing` [rows] is true the value is 0, NaN, False, -1 or "".
+    INTEGER int64 · NUMBER float64 · BOOLEAN bool · CATEGORY int32 codes into `categories` · TIMESTAMP datetime64[us] in
+    UTC · TEXT str. Where `missing` [rows] is true the value is 0, NaN, False, -1, NaT or "".
     """
 
     name: str
@@ -35,13 +39,32 @@ class TableColumn:
     # None where no value is missing.
     missing: npt.NDArray[np.bool_] | None = None
     categories: tuple[str, ...] = ()
+    # Where its values stand in a call, `columns[2].strings`; empty for those of a data set.
+    path: str = field(default="", compare=False)
+
+    @property
+    def missing_count(self) -> int:
+        """How many values are missing."""
+        return 0 if self.missing is None else int(np.count_nonzero(self.missing))
+
+    @property
+    def present(self) -> Any:
+        """What chooses the values that are there, as an index."""
+        return slice(None) if self.missing is None else ~self.missing
+
+    def take(self, rows: npt.NDArray[np.int64] | slice) -> "TableColumn":
+        """The values of some rows; a slice copies nothing."""
+        missing = None if self.missing is None else self.missing[rows]
+        if missing is not None and not missing.any():
+            missing = None
+        return replace(self, values=self.values[rows], missing=missing)
 
 
 @dataclass(frozen=True)
 class Table:
     """Columns of one length, by name, in order."""
 
-    columns: dict[str, TableColumn]
+    columns: Mapping[str, TableColumn]
     row_count: int
 
     def column(self, name: str) -> TableColumn:
@@ -50,35 +73,120 @@ class Table:
             raise _no_column(name, list(self.columns))
         return self.columns[name]
 
+    def parts(self) -> Iterator[tuple[int, "Table"]]:
+        """The table in pieces that lie in memory together: the first row of each, and the piece."""
+        yield 0, self
+
+
+class FileTable(Table):
+    """A table in an Arrow file. A column is made when it is asked for, and kept by whoever asks.
+
+    So the memory that a table costs is that of the columns, or of the piece, in use.
+    """
+
+    def __init__(self, file: "_ArrowFile", names: Sequence[str]) -> None:
+        super().__init__(_FileColumns(file, names), sum(file.lengths))
+        object.__setattr__(self, "file", file)
+
+    file: "_ArrowFile"
+
+    @override
+    def parts(self) -> Iterator[tuple[int, Table]]:
+        """The batches of the file."""
+        first = 0
+        for place, length in enumerate(self.file.lengths):
+            yield first, Table({name: self.file.column(name, place) for name in self.columns}, length)
+            first += length
+
+
+class _FileColumns(Mapping[str, TableColumn]):
+    """The columns of a file, each read anew when it is asked for."""
+
+    def __init__(self, file: "_ArrowFile", names: Sequence[str]) -> None:
+        self._file = file
+        self._names = dict.fromkeys(names)
+
+    @override
+    def __getitem__(self, name: str) -> TableColumn:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.column(name)
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _ArrowFile:
+    """A mapped Arrow file whose columns can be read one by one. Starts no thread: it is used in forked trainers."""
+
+    def __init__(self, path: Path) -> None:
+        self._source = pa.memory_map(str(path))
+        self.fields: dict[str, tuple[int, pa.Field]] = {
+            entry.name: (place, entry) for place, entry in enumerate(pa.ipc.open_file(self._source).schema)
+        }
+        self._dictionaries: dict[str, tuple[str, ...]] = {}
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Rows of each batch."""
+        reader = self._reader(0)
+        return [reader.get_batch(place).num_rows for place in range(reader.num_record_batches)]
+
+    def column(self, name: str, batch: int | None = None) -> TableColumn:
+        """A column, of one batch or of all of them."""
+        place, entry = self.fields[name]
+        reader = self._reader(place)
+        batches = range(reader.num_record_batches) if batch is None else [batch]
+        parts = [reader.get_batch(number).column(0) for number in batches]
+        kind = Column.Type.Value((entry.metadata or {})[TYPE_KEY].decode())
+        categories: tuple[str, ...] = ()
+        if kind == Column.CATEGORY:
+            categories = self._categories(name, parts)
+            parts = [part.indices for part in parts]
+        return _column(name, kind, parts, categories)
+
+    def _reader(self, place: int) -> pa.ipc.RecordBatchFileReader:
+        options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=[place])
+        return pa.ipc.open_file(self._source, options=options)
+
+    def _categories(self, name: str, parts: Sequence[pa.DictionaryArray]) -> tuple[str, ...]:
+        """All batches of a file share one dictionary."""
+        if name not in self._dictionaries and parts:
+            self._dictionaries[name] = tuple(parts[0].dictionary.to_pylist())
+        return self._dictionaries.get(name, ())
+
 
 def load_table(path: Path, names: Sequence[str] | None = None) -> Table:
-    """Read columns (all of them, or `names` in that order) of an Arrow file that ingest wrote.
+    """The columns (all of them, or `names` in that order) of an Arrow file that ingest wrote.
 
-    Numbers of a file with one batch are not copied: they lie in the mapped file and are read-only. Starts no thread,
-    for it runs in forked trainers.
+    Numbers of a file with one batch are not copied: they lie in the mapped file and are read-only.
     """
-    return _read(path, names, None)
+    file = _ArrowFile(path)
+    wanted = list(file.fields) if names is None else list(names)
+    if unknown := [name for name in wanted if name not in file.fields]:
+        raise _no_column(unknown[0], list(file.fields))
+    return FileTable(file, wanted)
 
 
-def _read(path: Path, names: Sequence[str] | None, row_limit: int | None) -> Table:
-    source = pa.memory_map(str(path))
-    all_names = pa.ipc.open_file(source).schema.names
-    places = {name: place for place, name in enumerate(all_names)}
-    wanted = all_names if names is None else list(names)
-    if unknown := [name for name in wanted if name not in places]:
-        raise _no_column(unknown[0], all_names)
-    # An empty list would mean every column; the rows are counted by the first then.
-    fields = sorted({places[name] for name in wanted}) or [0]
-    reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields))
-    batches, row_count = [], 0
-    for i in range(reader.num_record_batches):
-        if row_limit is None or row_count < row_limit:
-            batch = reader.get_batch(i)
-            batches.append(batch if row_limit is None else batch.slice(0, row_limit - row_count))
-            row_count += batches[-1].num_rows
-    read = {field.name: [batch.column(place) for batch in batches] for place, field in enumerate(reader.schema)}
-    fields_read = {field.name: field for field in reader.schema}
-    return Table({name: _column(fields_read[name], read[name]) for name in wanted}, row_count)
+def numbers_of(column: TableColumn) -> npt.NDArray[np.float64]:
+    """A column of numbers as float64 [rows], NaN where they are missing."""
+    if column.missing is None or column.type == Column.NUMBER:
+        return column.values.astype(np.float64, copy=False)
+    return np.where(column.missing, np.nan, column.values)
+
+
+def labels_of(column: TableColumn) -> tuple[str, ...]:
+    """The texts that the values of a CATEGORY or BOOLEAN count."""
+    return ("false", "true") if column.type == Column.BOOLEAN else column.categories
 
 
 def table_from_values(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequence[Column]) -> Table:
@@ -104,14 +212,25 @@ def head(path: Path, n: int) -> list[tables_pb2.ColumnValues]:
 
     Fewer where they would not fit into a message, at least one.
     """
-    width = len(pa.ipc.open_file(pa.memory_map(str(path))).schema.names)
-    n = min(n, max(HEAD_BYTES // 8 // width, 1))
+    reader = pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+    n = min(n, max(HEAD_BYTES // 8 // len(reader.schema.names), 1))
     while True:
-        columns = [_shown_column(column) for column in _read(path, None, n).columns.values()]
+        columns = _first_rows(reader, n)
         size = sum(column.ByteSize() for column in columns)
         if size <= HEAD_BYTES or n == 1:
             return columns
         n = max(n * HEAD_BYTES // size, 1) if n * HEAD_BYTES // size < n else n - 1
+
+
+def _first_rows(reader: pa.ipc.RecordBatchFileReader, n: int) -> list[tables_pb2.ColumnValues]:
+    batches, rows = [], 0
+    for place in range(reader.num_record_batches):
+        if rows < n:
+            batches.append(reader.get_batch(place).slice(0, n - rows))
+            rows += batches[-1].num_rows
+    return [
+        _shown_column(entry, [batch.column(place) for batch in batches]) for place, entry in enumerate(reader.schema)
+    ]
 
 
 def _no_column(name: str, known: Sequence[str]) -> InvalidField:
@@ -142,18 +261,19 @@ def _positions(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequence[Colu
     return positions
 
 
-def _column(field: pa.Field, parts: Sequence[pa.Array]) -> TableColumn:
+def _column(
+    name: str, kind: "Column.Type.ValueType", parts: Sequence[pa.Array], categories: tuple[str, ...]
+) -> TableColumn:
     """One Arrow column, which may come in several batches, as NumPy."""
-    kind = Column.Type.Value((field.metadata or {})[TYPE_KEY].decode())
-    categories: tuple[str, ...] = ()
-    if kind == Column.CATEGORY:
-        categories = tuple(parts[0].dictionary.to_pylist()) if parts else ()
-        parts = [part.indices for part in parts]
     missing = _join([_missing(part) for part in parts], np.bool_) if any(part.null_count for part in parts) else None
     values = _join([_values(part, kind) for part in parts], _DTYPES[kind])
     if missing is not None and kind in _FILL:
         values = np.where(missing, np.asarray(_FILL[kind], values.dtype), values)
-    return TableColumn(field.name, kind, values, missing, categories)
+    if kind == Column.NUMBER:
+        # NaN is no value either.
+        nan = np.isnan(values)
+        missing = nan if nan.any() else None
+    return TableColumn(name, kind, values, missing, categories)
 
 
 _DTYPES: "dict[Column.Type.ValueType, Any]" = {
@@ -162,9 +282,9 @@ _DTYPES: "dict[Column.Type.ValueType, Any]" = {
     Column.BOOLEAN: np.bool_,
     Column.CATEGORY: np.int32,
     Column.TEXT: np.object_,
-    Column.TIMESTAMP: np.object_,
+    Column.TIMESTAMP: "datetime64[us]",
 }
-# What stands where a value is missing; texts bring their own "".
+# What stands where a value is missing; texts and times bring their own.
 _FILL: "dict[Column.Type.ValueType, object]" = {
     Column.INTEGER: 0,
     Column.NUMBER: np.nan,
@@ -175,7 +295,9 @@ _FILL: "dict[Column.Type.ValueType, object]" = {
 
 def _values(part: pa.Array, kind: "Column.Type.ValueType") -> npt.NDArray[Any]:
     """The values of one batch; undefined where they are missing."""
-    if kind in {Column.TEXT, Column.TIMESTAMP}:
+    if kind == Column.TIMESTAMP:
+        return times_of(part)
+    if kind == Column.TEXT:
         texts = np.empty(len(part), np.object_)
         texts[:] = ["" if text is None else text for text in part.to_pylist()]
         return texts
@@ -204,21 +326,15 @@ def _join(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
-def _shown_column(column: TableColumn) -> tables_pb2.ColumnValues:
-    missing = [] if column.missing is None else column.missing.tolist()
-    if column.type in NUMERIC:
-        numbers = column.values.astype(np.float64)
-        if column.missing is not None:
-            numbers[column.missing] = np.nan
-        return tables_pb2.ColumnValues(name=column.name, numbers=numbers.tolist(), missing=missing)
-    return tables_pb2.ColumnValues(name=column.name, strings=_strings(column), missing=missing)
-
-
-def _strings(column: TableColumn) -> list[str]:
-    values = column.values.tolist()
-    if column.type == Column.CATEGORY:
-        return [column.categories[code] if code >= 0 else "" for code in values]
-    if column.type == Column.BOOLEAN:
-        gone = [False] * len(values) if column.missing is None else column.missing.tolist()
-        return ["" if absent else str(value).lower() for value, absent in zip(values, gone, strict=True)]
-    return [str(text) for text in values]
+def _shown_column(entry: pa.Field, parts: Sequence[pa.Array]) -> tables_pb2.ColumnValues:
+    """The values of a column as a preview tells them: times as the file has them."""
+    kind = Column.Type.Value((entry.metadata or {})[TYPE_KEY].decode())
+    values = [value for part in parts for value in part.to_pylist()]
+    missing = [value is None for value in values] if None in values else []
+    if kind in NUMERIC:
+        numbers = [float("nan") if value is None else float(value) for value in values]
+        return tables_pb2.ColumnValues(name=entry.name, numbers=numbers, missing=missing)
+    strings = ["" if value is None else str(value) for value in values]
+    if kind == Column.BOOLEAN:
+        strings = [text.lower() for text in strings]
+    return tables_pb2.ColumnValues(name=entry.name, strings=strings, missing=missing)

@@ -5,22 +5,26 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from service.data import forms, layout
+from service.data.times import times_of
 from service.errors import invalid, shown
 from traind.v1 import tables_pb2
 
 Column = tables_pb2.Column
 
 KNOWN_SHOWN = 20  # categories that an error names
-KEPT_CATEGORIES = 1000  # of a Column: a list of that length may have been cut, so it proves nothing unknown
 
-_Made = tuple["Column.Type.ValueType", npt.NDArray[Any], npt.NDArray[np.bool_] | None, tuple[str, ...]]
+# Type, values, missing, categories and path of a TableColumn.
+_Made = tuple["Column.Type.ValueType", npt.NDArray[Any], npt.NDArray[np.bool_] | None, tuple[str, ...], str]
 
 
 def column_from_values(given: tables_pb2.ColumnValues, index: int, wanted: Column, row_count: int) -> _Made:
-    """Type, values, missing and categories of `columns[index]` as the column `wanted`.
+    """Type, values, missing, categories and path of `columns[index]` as the column `wanted`.
 
-    Raises InvalidField where kind or length do not fit, and where a number is infinite.
+    Raises InvalidField where kind or length do not fit, and where a number is infinite. Which categories are known is
+    the model's to say.
     """
     path = f"columns[{index}]"
     if given.numbers and given.strings:
@@ -38,10 +42,12 @@ def column_from_values(given: tables_pb2.ColumnValues, index: int, wanted: Colum
             return _booleans(given, path, wanted, missing)
         case Column.CATEGORY:
             return _categories(given, path, wanted, missing)
+        case Column.TIMESTAMP:
+            return _times(given, path, wanted, missing)
         case _:
             texts = np.empty(row_count, np.object_)
             texts[:] = _needed_strings(given, path, wanted)
-            return wanted.type, texts, missing, ()
+            return wanted.type, texts, missing, (), f"{path}.strings"
 
 
 def _numbers(given: tables_pb2.ColumnValues, path: str, wanted: Column, missing: npt.NDArray[np.bool_] | None) -> _Made:
@@ -59,7 +65,7 @@ def _numbers(given: tables_pb2.ColumnValues, path: str, wanted: Column, missing:
         )
     # NaN says the same as `missing`.
     nan = np.isnan(values)
-    return Column.NUMBER, values, nan if nan.any() else None, ()
+    return Column.NUMBER, values, nan if nan.any() else None, (), f"{path}.numbers"
 
 
 def _booleans(
@@ -74,24 +80,32 @@ def _booleans(
             raise invalid(
                 f"{path}.{part}[{row}]", f"is {shown(value)}; {shown(wanted.name)} takes true and false, or 1 and 0"
             )
-    return Column.BOOLEAN, np.array([known.get(value, False) for value in values], np.bool_), missing, ()
+    values_known = np.array([known.get(value, False) for value in values], np.bool_)
+    return Column.BOOLEAN, values_known, missing, (), f"{path}.{part}"
 
 
 def _categories(
     given: tables_pb2.ColumnValues, path: str, wanted: Column, missing: npt.NDArray[np.bool_] | None
 ) -> _Made:
     strings = _needed_strings(given, path, wanted)
-    complete = 0 < len(wanted.categories) < KEPT_CATEGORIES
-    categories = tuple(wanted.categories) if complete else tuple(sorted(set(strings)))
+    categories = tuple(sorted(set(strings)))
     codes = {text: code for code, text in enumerate(categories)}
-    values = np.fromiter((codes.get(text, -1) for text in strings), np.int32, len(strings))
+    values = np.fromiter((codes[text] for text in strings), np.int32, len(strings))
     if missing is not None:
         values[missing] = -1
-    unseen = np.flatnonzero(values < 0 if missing is None else (values < 0) & ~missing)
-    if unseen.size:
-        at = int(unseen[0])
-        raise invalid(f"{path}.strings[{at}]", unseen_category(wanted.name, strings[at], categories))
-    return Column.CATEGORY, values, missing, categories
+    return Column.CATEGORY, values, missing, categories, f"{path}.strings"
+
+
+def _times(given: tables_pb2.ColumnValues, path: str, wanted: Column, missing: npt.NDArray[np.bool_] | None) -> _Made:
+    strings = _needed_strings(given, path, wanted)
+    texts = pa.array(strings, pa.string(), mask=missing)
+    for at in forms.misfits(layout.TIMESTAMP, texts, 1):
+        raise invalid(
+            f"{path}.strings[{at}]",
+            f"is {shown(strings[at])}; {shown(wanted.name)} takes {forms.TAKES[layout.TIMESTAMP]}, for instance "
+            "2024-05-31 or 2024-05-31T09:30:00+09:00",
+        )
+    return Column.TIMESTAMP, times_of(texts), missing, (), f"{path}.strings"
 
 
 def unseen_category(name: str, value: str, known: Sequence[str]) -> str:

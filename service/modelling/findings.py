@@ -77,3 +77,41 @@ def diverged(epoch: int, lr: float, proposed: float, largest_stable: float | Non
         f"Try {proposed:.3g}.",
         figures=figures,
     )
+
+
+def stopped_early(epoch: int, best_epoch: int, patience: int) -> Finding:
+    """Early stopping ended the loop."""
+    return Finding(
+        code=Finding.STOPPED_EARLY,
+        message=f"Stopped after epoch {epoch}: val_loss did not fall for {patience} epochs. The model is that of epoch "
+        f"{best_epoch}.",
+        figures={"epoch": epoch, "best_epoch": best_epoch, "patience": patience},
+    )
+
+
+def time_limit(epoch: int, seconds: float) -> Finding:
+    """`max_seconds` ended the loop."""
+    done = f"{epoch} epochs were done" if epoch else "not one epoch was done; give more time, or fewer rows"
+    return Finding(
+        code=Finding.TIME_LIMIT,
+        message=f"max_seconds ended the learning after {seconds:.3g} seconds: {done}.",
+        figures={"epoch": epoch, "seconds": seconds},
+    )
+
+
+def rows_dropped(rows: int, left: int) -> Finding:
+    """Rows with missing values were left out."""
+    return Finding(
+        code=Finding.ROWS_DROPPED,
+        message=f"{rows} rows with missing values were left out of training and measuring; {left} are left.",
+        figures={"rows": rows, "left": left},
+    )
+
+
+def unseen_categories(rows: int) -> Finding:
+    """Held-out rows have categories that no training row had."""
+    return Finding(
+        code=Finding.UNSEEN_CATEGORIES,
+        message=f"{rows} held-out rows have categories that no training row had; these tell the network nothing there.",
+        figures={"rows": rows},
+    )

@@ -18,18 +18,24 @@ def given_misfits(given: learning_pb2.Given, expected: Mapping[str, Shape]) -> I
     for name in sorted(set(given.weights) - set(expected)):
         yield Violation(f"{PATH}[{shown(name)}]", f"the network has no such weight; it has {_listed(expected)}")
     for name, shape in expected.items():
-        problem = _misfit(given.weights[name], shape) if name in given.weights else f"missing; shape {list(shape)}"
+        problem = (
+            _misfit(name, given.weights[name], shape) if name in given.weights else f"missing; shape {list(shape)}"
+        )
         if problem:
             yield Violation(f"{PATH}[{shown(name)}]", problem)
 
 
-def _misfit(tensor: tables_pb2.Tensor, shape: Shape) -> str:
+def _misfit(name: str, tensor: tables_pb2.Tensor, shape: Shape) -> str:
     if tuple(tensor.shape) != shape:
         return f"has shape {list(tensor.shape)}; the network's is {list(shape)}"
     if len(tensor.values) != math.prod(shape):
         return f"has {len(tensor.values)} values; its shape {list(shape)} holds {math.prod(shape)}"
     if not all(map(math.isfinite, tensor.values)):
         return "holds NaN or Inf; every value must be finite"
+    if name.startswith("embeddings.") and any(tensor.values[: shape[1]]):
+        return "has a row 0 that is not 0; it is for categories that training did not see and must be all 0"
+    if name.endswith(".running_var") and min(tensor.values) < 0:
+        return f"holds {min(tensor.values):g}; a variance must be at least 0"
     return ""
 
 

@@ -11,6 +11,8 @@ from traind.v1 import specs_pb2, tables_pb2
 MOST_MULTIPLICATIONS = 4e9
 # Share of the largest stable rate under which the descent is told to crawl.
 CRAWL = 0.05
+# Rows whose products are taken at once, so that no second copy of all rows is made.
+ROWS_AT_ONCE = 65_536
 
 
 def largest_stable_rate(spec: specs_pb2.TrainSpec, x: np.ndarray) -> float | None:
@@ -21,11 +23,10 @@ def largest_stable_rate(spec: specs_pb2.TrainSpec, x: np.ndarray) -> float | Non
     """
     if not _quadratic(spec) or len(x) * (x.shape[1] + 1) ** 2 > MOST_MULTIPLICATIONS:
         return None
-    columns = np.column_stack([x, np.ones(len(x))]) if spec.network.linear.bias else x
-    hessian = 2 * columns.T @ columns  # [inputs, inputs], of a sum over all rows
+    hessian = 2 * _products(x, bias=spec.network.linear.bias)  # [inputs, inputs], of a sum over all rows
     gradient = spec.learn.gradient
     if reduction_of(spec.loss) == "mean":
-        hessian /= len(x)
+        hessian /= len(x) * len(spec.target)
     elif gradient.optimizer.WhichOneof("kind") == "sgd":
         hessian *= min(gradient.batch_size / len(x), 1)  # of a sum over a batch
     largest = float(np.linalg.eigvalsh(hessian)[-1]) + gradient.optimizer.sgd.weight_decay
@@ -50,10 +51,24 @@ def diverged_finding(spec: specs_pb2.TrainSpec, x: np.ndarray, epoch: int) -> ta
     return findings.diverged(epoch, lr, proposed, largest)
 
 
+def _products(x: np.ndarray, *, bias: bool) -> np.ndarray:
+    """Sums of products of each two columns [inputs, inputs], with a bias a column of ones more; few rows at a time."""
+    inputs = x.shape[1] + bias
+    products = np.zeros((inputs, inputs))
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        part = np.asarray(x[start : start + ROWS_AT_ONCE], np.float64)
+        columns = np.column_stack([part, np.ones(len(part))]) if bias else part
+        products += columns.T @ columns
+    return products
+
+
 def _quadratic(spec: specs_pb2.TrainSpec) -> bool:
-    """Whether the loss is a bowl whose steepness one number tells."""
+    """Whether the loss is a bowl whose steepness one number tells, and nothing holds steps back that are too long."""
+    gradient = spec.learn.gradient
+    if gradient.HasField("clip") or any(group.encode.HasField("embedding") for group in spec.preprocess.groups):
+        return False
     if spec.network.WhichOneof("kind") != "linear" or spec.loss.WhichOneof("kind") != "mse":
         return False
-    optimizer = spec.learn.gradient.optimizer
+    optimizer = gradient.optimizer
     kind = optimizer.WhichOneof("kind")
     return kind == "gradient_descent" or (kind == "sgd" and not optimizer.sgd.momentum)

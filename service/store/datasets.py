@@ -9,9 +9,10 @@ from sqlalchemy import delete as delete_from
 
 from service.store.clock import clock
 from service.store.database import Connection
+from service.store.insertion import insert_or_ignore
 from service.store.paging import newest_first
 from service.store.records import DatasetRow
-from service.store.tables import ENDED_STATES, dataset, job, user_
+from service.store.tables import ENDED_STATES, dataset, dataset_profile, job, user_
 
 
 def add_version(
@@ -27,8 +28,13 @@ def add_version(
     columns_json: str,
     table_sha256: str,
     encoding: str,
+    format: str = "CSV",  # noqa: A002  # the contract's word
+    profile: bytes | None = None,
 ) -> DatasetRow:
-    """The next version; the one there is if the same file came before, asked to be read in the same way."""
+    """The next version; the one there is if the same file came before, asked to be read in the same way.
+
+    `profile` is a Profile of the contract in its binary form.
+    """
     # Versions are counted one by one; on SQLite a writer is alone anyway.
     connection.execute(select(user_.c.id).where(user_.c.id == owner_id).with_for_update(key_share=True))
     named = (dataset.c.owner_id == owner_id) & (dataset.c.slug == slug)
@@ -54,8 +60,11 @@ def add_version(
             encoding=encoding,
             created_at=clock(),
             columns_json=columns_json,
+            format=format,
         )
     )
+    if profile is not None:
+        set_profile(connection, dataset_id, profile)
     return DatasetRow(**connection.execute(_datasets().where(dataset.c.id == dataset_id)).mappings().one())
 
 
@@ -70,6 +79,21 @@ def find_by_id(connection: Connection, dataset_id: str) -> DatasetRow | None:
     """The data set of that id, whoever owns it: for workers."""
     row = connection.execute(_datasets().where(dataset.c.id == dataset_id)).mappings().first()
     return None if row is None else DatasetRow(**row)
+
+
+def set_profile(connection: Connection, dataset_id: str, profile: bytes) -> None:
+    """Keep the profile of a data set; nothing happens where it has one, or was deleted meanwhile."""
+    there = select(dataset.c.id).where(dataset.c.id == dataset_id).with_for_update(key_share=True)
+    if connection.execute(there).first() is not None:
+        values = {"dataset_id": dataset_id, "profile": profile}
+        insert_or_ignore(connection, dataset_profile, values, ("dataset_id",))
+
+
+def find_profile(connection: Connection, dataset_id: str) -> bytes | None:
+    """The profile of a data set; None of one that was made by a traind that computed none."""
+    return connection.execute(
+        select(dataset_profile.c.profile).where(dataset_profile.c.dataset_id == dataset_id)
+    ).scalar()
 
 
 def list_page(

@@ -9,8 +9,8 @@ from service.store.clock import clock
 from service.store.database import Connection
 from service.store.insertion import insert_or_ignore
 from service.store.paging import newest_first
-from service.store.records import ModelRow
-from service.store.tables import model, model_version, user_
+from service.store.records import ModelRow, ModelRows
+from service.store.tables import model, model_rows, model_version, user_
 
 
 def add_version(
@@ -34,6 +34,7 @@ def add_version(
     size_bytes: int,
     best_epoch: int,
     engine: str,
+    confusion_json: str = "[]",
 ) -> ModelRow:
     """The next version of the slug, under an id by which its artifact is held: `model:{version_id}`."""
     version = _next_version(connection, owner_id, slug)
@@ -60,9 +61,26 @@ def add_version(
             outputs_json=outputs_json,
             spec_json=spec_json,
             preprocessing_json=preprocessing_json,
+            confusion_json=confusion_json,
         )
     )
     return _row(connection.execute(_models().where(model_version.c.id == version_id)).mappings().one())
+
+
+def add_rows(connection: Connection, version_id: str, rows: ModelRows) -> None:
+    """Record which rows a version saw."""
+    connection.execute(
+        insert(model_rows).values(
+            version_id=version_id, row_count=rows.row_count, train_rows=rows.train_rows, val_rows=rows.val_rows
+        )
+    )
+
+
+def find_rows(connection: Connection, version_id: str) -> ModelRows | None:
+    """Which rows a version saw; None for one that was made before they were recorded."""
+    columns = (model_rows.c.row_count, model_rows.c.train_rows, model_rows.c.val_rows)
+    row = connection.execute(select(*columns).where(model_rows.c.version_id == version_id)).first()
+    return None if row is None else ModelRows(row.row_count, bytes(row.train_rows), bytes(row.val_rows))
 
 
 def find(connection: Connection, owner_id: str, slug: str, version: int | None) -> ModelRow | None:

@@ -83,6 +83,7 @@ class DatasetRow:
     columns_json: str
     table_sha256: str
     encoding: str
+    format: str
     created_at: float
 
     @property
@@ -189,6 +190,7 @@ class ModelRow:
     best_epoch: int
     engine: str
     created_at: float
+    confusion_json: str = "[]"
 
     @property
     def name(self) -> str:
@@ -199,3 +201,12 @@ class ModelRow:
     def metrics(self) -> dict[str, float]:
         """Its figures."""
         return decode_figures(self.metrics_json)
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """Which rows of its data set a model saw: a bit for each row, the least significant of a byte first."""
+
+    row_count: int
+    train_rows: bytes
+    val_rows: bytes

@@ -110,14 +110,26 @@ dataset = Table(
     Column("table_sha256", Text, nullable=False, index=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("row_count", BigInteger, nullable=False),
+    # Empty where the format is not CSV.
     Column("encoding", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("columns_json", Text, nullable=False),
+    # The name of a Dataset.Format.
+    Column("format", Text, nullable=False, server_default="CSV"),
     UniqueConstraint("owner_id", "slug", "version"),
     UniqueConstraint("owner_id", "slug", "sha256", "options_sha256"),
     _one_of("state", ("INGESTING", "READY", "FAILED")),
 )
 Index("ix_dataset_page", dataset.c.owner_id, dataset.c.created_at.desc(), dataset.c.id.desc())
+
+# Beside the data set and not in it, for pages of data sets do not need it.
+dataset_profile = Table(
+    "dataset_profile",
+    metadata,
+    Column("dataset_id", Text, ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True),
+    # A Profile of the contract in its binary form.
+    Column("profile", LargeBinary, nullable=False),
+)
 
 # What changes with every epoch stands before the long texts, so that SQLite reads it without their overflow pages.
 job = Table(
@@ -283,6 +295,8 @@ model_version = Table(
     Column("outputs_json", Text, nullable=False),
     Column("spec_json", Text, nullable=False),
     Column("preprocessing_json", Text, nullable=False),
+    # Of models that were made before there were any: none.
+    Column("confusion_json", Text, nullable=False, server_default="[]"),
     UniqueConstraint("model_id", "version"),
 )
 Index(
@@ -290,4 +304,15 @@ Index(
     model_version.c.owner_id,
     model_version.c.created_at.desc(),
     model_version.c.id.desc(),
+)
+
+# Which rows of its data set a version was trained with and which were held out: a bit for each row, the least
+# significant of a byte first. In a table of its own, so that lists of models do not read it.
+model_rows = Table(
+    "model_rows",
+    metadata,
+    Column("version_id", Text, ForeignKey("model_version.id"), primary_key=True),
+    Column("row_count", BigInteger, nullable=False),
+    Column("train_rows", LargeBinary, nullable=False),
+    Column("val_rows", LargeBinary, nullable=False),
 )

@@ -6,8 +6,11 @@ import time
 
 import pytest
 
+from tests import servers
+from tests.acceptance import stack as stacks
 from tests.acceptance import wire as wires
 from tests.acceptance.checks import assert_whole
+from tests.acceptance.conftest import furnished
 from tests.waiting import gone, wait_until
 from traind.v1 import jobs_pb2
 
@@ -119,6 +122,33 @@ def test_a_killed_broker(sqlite_stack):
     for job in waiting:
         assert_whole(wire, job.name, epochs=3, attempts=1)
     assert stack.processes("valkey-server"), "it was started again"
+
+
+def test_a_killed_broker_beside_postgresql():
+    """Nobody starts it again but this test; what waited in it is gone, and no job is."""
+    try:
+        servers.postgres_url()
+    except servers.NoServer as error:
+        servers.missing(error)
+    with (
+        servers.fresh_database("postgresql") as database_url,
+        servers.OwnValkey() as broker,
+        stacks.split(database_url, broker.url) as made,
+    ):
+        stack, wire = furnished(made), made.wire()
+        running = wire.submit(wires.steady())
+        wire.wait_epoch(running.name, 3)
+        broker.kill()
+        began = time.monotonic()
+        waiting = [wire.submit(wires.quick()) for _ in range(5)]
+        assert time.monotonic() - began < 2, "nobody waits for a broker"
+        broker.start()
+        for job in [running, *waiting]:
+            wire.wait(job.name, 60)
+        assert_whole(wire, running.name, epochs=40, attempts=1)
+        for job in waiting:
+            assert_whole(wire, job.name, epochs=3, attempts=1)
+        assert stack.stop("worker") < 10
 
 
 def test_a_job_that_kills_its_trainer_each_time_fails_after_three(stack, wire):

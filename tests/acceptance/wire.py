@@ -139,8 +139,8 @@ def quick(**more):
 
 
 def steady(**more):
-    """About a second of work: 40 epochs of 60 steps each."""
-    return train(40, batch_size=2, **more)
+    """Some seconds of work: 40 epochs of 120 steps each."""
+    return train(40, batch_size=1, **more)
 
 
 def heavy():

@@ -10,7 +10,7 @@ import tempfile
 from google.protobuf import json_format
 
 from service import ledger
-from service.data.ingest import ingest_csv
+from service.data.ingest import ingest_table
 from service.data.objects import ObjectFolder
 from service.modelling import networks, specs
 from service.settings import Settings
@@ -34,7 +34,7 @@ def ingested(text):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "table.csv"
         path.write_text(text, encoding="utf-8")
-        read = ingest_csv(path, tmp=pathlib.Path(folder))
+        read = ingest_table(path, tmp=pathlib.Path(folder))
         return read.columns, read.row_count, read.table.read_bytes()
 
 

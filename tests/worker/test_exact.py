@@ -48,3 +48,29 @@ def test_a_column_that_stands_twice():
     weights, rank = exact.solve(x, T, bias=False)
     assert rank == 1
     assert weights["weight"][0][0] == pytest.approx(weights["weight"][0][1])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_several_targets(bias):
+    x, t = load_diabetes(return_X_y=True, scaled=False)
+    targets = np.column_stack([t, x[:, 0] ** 2, t - 1])
+    weights, _ = exact.solve(x, targets, bias=bias)
+    assert weights["weight"].shape == (3, 10)
+    for index in range(3):
+        alone, _ = exact.solve(x, targets[:, index], bias=bias)
+        np.testing.assert_allclose(weights["weight"][index], alone["weight"][0], rtol=1e-9)
+        if bias:
+            np.testing.assert_allclose(weights["bias"][index], alone["bias"][0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_many_rows_are_folded_in_parts(bias, monkeypatch):
+    """With parts of 37 rows, the last of them narrower than the columns are many, and a column that stands twice."""
+    x, t = load_diabetes(return_X_y=True, scaled=False)
+    x = np.column_stack([x, x[:, 2]]).astype(np.float32)
+    whole, rank = exact.solve(x[:412], t[:412], bias=bias)
+    monkeypatch.setattr(exact, "ROWS_AT_ONCE", 37)
+    parts, rank_of_parts = exact.solve(x[:412], t[:412], bias=bias)
+    assert rank == rank_of_parts == 10 + bias
+    for name, weight in whole.items():
+        np.testing.assert_allclose(parts[name], weight, rtol=1e-8)

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_iris
 
 from service.modelling import networks
+from service.modelling.inputs import InputLayout
 from tests.service.modelling.cases import spec_of
 from worker import checkpoints, perceptron
 from worker.checkpoints import LearnState, Origin
@@ -17,7 +18,7 @@ XOR = np.array([0, 1, 1, 0])
 
 def begun(inputs=2, bias=True, dtype=torch.float32):
     spec = spec_of({"network": {"perceptron": {"bias": bias}}}).network
-    return LearnState.begin(networks.build_network(spec, inputs, 1, dtype), 0)
+    return LearnState.begin(networks.build_network(spec, InputLayout(inputs), 1, dtype), 0)
 
 
 def learn(x, t, state=None, *, epochs=100, seed=7, held_out=None, stop=lambda: False):

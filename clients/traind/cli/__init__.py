@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "up": ("traind.cli.up:up", "Start a server on this machine; Ctrl-C stops it."),
     "run": ("traind.cli.run:run", "Submit the job of a .json or .toml file and watch it learn."),
+    "init": ("traind.cli.init:init", "Propose a spec to predict a column, with a reason for each line."),
     "job": ("traind.cli.job:job", "List, show, watch, wait for, cancel, pause, resume jobs; their history."),
     "predict": ("traind.cli.predict:predict", "Predict for the rows of a CSV file."),
     "models": ("traind.cli.models:models", "List, show and measure models; their weights."),
-    "data": ("traind.cli.data:data", "Push, list, show, look into and remove data sets."),
+    "data": ("traind.cli.data:data", "Push, list, show, profile, look into and remove data sets."),
     "version": ("traind.cli.version:version", "Tell the versions of client and server."),
 }
 

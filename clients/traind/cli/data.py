@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from traind.cli.profile import show_profile
 from traind.cli.session import as_json, client, hint, output_option, show_fields, show_json, show_table
-from traind.datasets import type_name
+from traind.profiles import type_name
 from traind.progress import short_name
 
 SHOW_PROGRESS_FROM = 8 << 20
+FORMATS = click.Choice(["csv", "parquet", "arrow", "json-lines", "npz"], case_sensitive=False)
 
 
 @click.group(name="data")
@@ -26,10 +28,22 @@ def data() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=pathlib.Path))
 @click.option("--name", help="The id: lower-case letters, digits, hyphens; else the file's name.")
 @click.option("--display-name", default="", help="What people call it.")
-@click.option("--encoding", default="", help="The file's encoding, if it is not UTF-8.")
+@click.option("--format", "kind", type=FORMATS, help="Else found out by the file's first bytes.")
+@click.option("--delimiter", default="", help="Of a CSV file: , ; | or \\t; else what makes the most columns.")
+@click.option("--encoding", default="", help="Of a CSV file: UTF-8 or CP949 (as Korean Excel saves).")
+@click.option("--type", "types", multiple=True, metavar="COLUMN=TYPE", help="A type that stands over the detected one.")
 @output_option
-def push(file: pathlib.Path, name: str | None, display_name: str, encoding: str, output: str) -> None:
-    """Send a CSV FILE (- = stdin) and make a data set of it."""
+def push(
+    file: pathlib.Path,
+    name: str | None,
+    display_name: str,
+    kind: str | None,
+    delimiter: str,
+    encoding: str,
+    types: tuple[str, ...],
+    output: str,
+) -> None:
+    """Send FILE (- = stdin) and make a data set of it: CSV, Parquet, Arrow, JSON Lines or NPZ."""
     stdin = str(file) == "-"
     if stdin and not name:
         raise click.UsageError("a table from stdin needs --name")
@@ -38,6 +52,9 @@ def push(file: pathlib.Path, name: str | None, display_name: str, encoding: str,
         name=name or _slug(file.stem),
         display_name=display_name,
         encoding=encoding,
+        format=kind or "",
+        delimiter=delimiter,
+        schema=dict(_column_type(one) for one in types),
         progress=_progress,
     )
     if output == "json":
@@ -45,7 +62,7 @@ def push(file: pathlib.Path, name: str | None, display_name: str, encoding: str,
     else:
         click.echo(made.name)
     hint(f"      {made.row_count} rows, {len(made.columns)} columns: {', '.join(made.columns)}")
-    hint(f"next  traind data show {short_name(made.name)}  ·  traind run SPEC.json")
+    hint(f"next  traind data profile {short_name(made.name)}  ·  traind init {short_name(made.name)} --target COLUMN")
 
 
 @data.command(name="list")
@@ -83,6 +100,7 @@ def show(dataset: str, output: str) -> None:
             ("name", found.name),
             ("display name", found.message.display_name),
             ("rows", str(found.row_count)),
+            ("format", " ".join(word for word in (found.format, found.message.encoding) if word)),
             ("bytes", str(found.message.size_bytes)),
             ("sha256", found.sha256),
             ("created", f"{found.create_time:%Y-%m-%d %H:%M:%S} UTC"),
@@ -114,6 +132,18 @@ def head(dataset: str, rows: int, output: str) -> None:
 
 
 @data.command()
+@click.argument("dataset")
+@output_option
+def profile(dataset: str, output: str) -> None:
+    """Describe every column by figures over every row."""
+    found = client().datasets.profile(dataset)
+    if output == "json":
+        show_json(as_json(found.message))
+    else:
+        show_profile(found)
+
+
+@data.command()
 @click.argument("datasets", metavar="DATASET...", nargs=-1, required=True)
 def rm(datasets: tuple[str, ...]) -> None:
     """Remove data sets; without a version, all versions. Models that were trained with them stay."""
@@ -129,6 +159,14 @@ def _slug(stem: str) -> str:
     if not re.match(r"[a-z]", slug):
         raise click.UsageError(f"no id can be made of {stem!r}; give one with --name")
     return slug
+
+
+def _column_type(text: str) -> tuple[str, str]:
+    """`zip=CATEGORY`; a column's name may hold an equals sign."""
+    column, equals, kind = text.rpartition("=")
+    if not equals or not column:
+        raise click.UsageError(f"{text!r} is no COLUMN=TYPE; write it like zip=CATEGORY")
+    return column, kind
 
 
 def _cell(value: Any) -> str:

@@ -58,9 +58,9 @@ def hint(text: str) -> None:
     click.echo(text, err=True)
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows on stdout."""
-    click.echo(table(header, list(rows), _coloured))
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, err: bool = False) -> None:
+    """Rows on stdout, or with `err` beside the data."""
+    click.echo(table(header, list(rows), str if err else _coloured), err=err)
 
 
 def show_fields(fields: Iterable[tuple[str, str]]) -> None:

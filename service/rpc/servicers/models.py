@@ -26,5 +26,9 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
         return await self._calls.run(models.get_weights, request)
 
     @override
+    async def GetSplit(self, request: models_pb2.GetSplitRequest, context: object) -> models_pb2.RowSplit:
+        return await self._calls.run(models.get_split, request)
+
+    @override
     async def EvaluateModel(self, request: models_pb2.EvaluateModelRequest, context: object) -> models_pb2.Evaluation:
         return await self._calls.run(models.evaluate_model, request, patient=True)

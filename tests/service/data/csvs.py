@@ -2,7 +2,7 @@
 
 import contextlib
 
-from service.data.ingest import ingest_csv
+from service.data.ingest import ingest_table
 from service.data.table import load_table
 from traind.v1 import tables_pb2
 
@@ -19,7 +19,7 @@ def ingested(folder, raw, **more):
     source = folder / "source.csv"
     source.write_bytes(raw)
     tmp = folder / "tmp"
-    made = ingest_csv(source, tmp=tmp, **more)
+    made = ingest_table(source, tmp=tmp, **more)
     assert list(tmp.iterdir()) == [made.table]
     yield made
     made.table.unlink()

@@ -17,7 +17,7 @@ import pytest
 
 from service.data import ingest
 from service.data.forms import TAKES
-from service.data.ingest import ingest_csv
+from service.data.ingest import ingest_table
 from service.data.ingest_child import KEPT_CATEGORIES, KEPT_CATEGORY_BYTES
 from service.data.layout import ARROW_TYPES
 from service.data.table import load_table
@@ -232,7 +232,7 @@ class Waiting:
 
     def _run(self):
         try:
-            ingest_csv(self.fifo, tmp=self.tmp)
+            ingest_table(self.fifo, tmp=self.tmp)
         except Exception as error:
             self.raised = error
 
@@ -290,8 +290,8 @@ def test_the_child_is_limited_and_knows_nothing(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="the tie to a parent is Linux's")
 def test_the_child_dies_with_its_parent(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    script = "import pathlib, sys; from service.data.ingest import ingest_csv; p = pathlib.Path(sys.argv[1]); "
-    script += "ingest_csv(p / 'fifo', tmp=p / 'tmp')"
+    script = "import pathlib, sys; from service.data.ingest import ingest_table; p = pathlib.Path(sys.argv[1]); "
+    script += "ingest_table(p / 'fifo', tmp=p / 'tmp')"
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as parent:
         child = wait_until(lambda: children("service.data.ingest_child", parent.pid), "the child runs")[0]
         wait_until(lambda: limited(child.pid), "the child is tied and limited")
@@ -314,7 +314,7 @@ def test_a_child_that_takes_too_long_is_ended(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "fifo")
     began = time.monotonic()
     with pytest.raises(TooLarge, match="took longer"):
-        ingest_csv(tmp_path / "fifo", tmp=tmp_path / "tmp")
+        ingest_table(tmp_path / "fifo", tmp=tmp_path / "tmp")
     assert 0.9 < time.monotonic() - began < 10
     assert children("service.data.ingest_child") == []
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from service.data import scan as scanning
-from service.data.scan import line_of_row, scan
-from service.data.texts import MISSING, read_texts
+from service.data.reading import scan as scanning
+from service.data.reading.scan import line_of_row, scan
+from service.data.reading.texts import MISSING, read_texts
 from service.errors import InvalidTable, TooLarge
 
 WIDE = ",".join(f"c{i}" for i in range(5000)).encode()

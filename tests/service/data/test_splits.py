@@ -1,19 +1,26 @@
-"""Which rows are held out: seeded, stratified, never all of a class."""
+"""Which rows are held out: seeded, stratified, never all of a class, by a column, by time."""
 
 import numpy as np
 import pytest
 
 from service.data.splits import split_rows
+from service.data.table import Table, TableColumn
 from service.errors import InvalidField
-from traind.v1.specs_pb2 import HoldOut, NoSplit, Split
+from tests.service.data.csvs import Column
+from traind.v1.splits_pb2 import HoldOut, NoSplit, Split, SplitByColumn, SplitByTime
 
 
 def hold_out(**fields):
     return Split(hold_out=HoldOut(**fields))
 
 
-def split(rows, how, labels=None, seed=7):
-    train, held = split_rows(rows, how, None if labels is None else np.asarray(labels, np.int64), seed)
+def drawn(rows, how, labels=None, seed=7, table=None):
+    labels = None if labels is None else np.asarray(labels, np.int64)
+    return split_rows(table or Table({}, rows), np.arange(rows), how, labels, seed)
+
+
+def split(rows, how, labels=None, seed=7, table=None):
+    train, held = drawn(rows, how, labels, seed, table)
     assert train.dtype == held.dtype == np.int64
     assert (np.diff(train) > 0).all()
     assert (np.diff(held) > 0).all()
@@ -45,7 +52,7 @@ def test_the_same_seed_gives_the_same_rows_on_every_machine():
 def test_every_row_is_held_out_about_as_often():
     counts = np.zeros(40)
     for seed in range(2000):
-        counts[split_rows(40, hold_out(fraction=0.25), None, seed)[1]] += 1
+        counts[drawn(40, hold_out(fraction=0.25), seed=seed)[1]] += 1
     # 500 expected, standard deviation 19.4.
     assert counts.min() > 410
     assert counts.max() < 590
@@ -96,3 +103,91 @@ def test_what_cannot_be_split_is_refused(rows, how, labels, field):
     with pytest.raises(InvalidField) as caught:
         split(rows, how, labels)
     assert caught.value.metadata["field"] == field
+
+
+def test_rows_that_are_left_out_are_on_neither_side():
+    usable = np.array([1, 4, 5, 8, 9])
+    train, held = split_rows(Table({}, 10), usable, hold_out(fraction=0.4), None, 7)
+    assert len(held) == 2
+    assert sorted([*train, *held]) == usable.tolist()
+
+
+def one(kind, values, missing=None, categories=()):
+    column = TableColumn("c", kind, np.asarray(values), missing, categories)
+    return Table({"c": column}, len(values))
+
+
+def by_column(*held_out):
+    return Split(column=SplitByColumn(column="c", held_out=held_out))
+
+
+def by_time(**fields):
+    return Split(time=SplitByTime(column="c", **fields))
+
+
+PARTS = one(Column.CATEGORY, np.array([0, 1, 2, 1, -1], np.int32), np.arange(5) == 4, ("test", "train", "val"))
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "expected"),
+    [
+        (PARTS, ["val"], [2]),
+        (PARTS, ["val", "test"], [0, 2]),
+        (one(Column.BOOLEAN, [True, False, True, False, False]), ["true"], [0, 2]),
+        (one(Column.INTEGER, [7, -1, 8, 7, 7]), ["-1", "8"], [1, 2]),
+        # Where a value is missing something stands in its place, which is no value of the row.
+        (one(Column.INTEGER, [0, 0, 1, 1, 1], np.arange(5) == 0), ["0"], [1]),
+        (one(Column.BOOLEAN, [False, False, True, True, True], np.arange(5) == 0), ["false"], [1]),
+    ],
+)
+def test_rows_with_the_values_named_are_held_out(table, values, expected):
+    assert split(5, by_column(*values), table=table)[1].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "fraction", "expected"),
+    [
+        (Column.INTEGER, [5, 1, 4, 2, 3], 0.4, [0, 2]),
+        (Column.NUMBER, [0.5, 0.1, 0.4, 0.2, 0.3], 0.2, [0]),
+        (Column.TIMESTAMP, np.array(["2024-03-01", "2023-01-01", "2024-02-29"], "datetime64[us]"), 0.3, [0]),
+        # The border falls among the rows of time 3: all of them are trained with.
+        (Column.INTEGER, [1, 3, 3, 3, 9], 0.4, [4]),
+        (Column.INTEGER, [1, 2, 3, 3, 9], 0.6, [2, 3, 4]),
+    ],
+)
+def test_the_newest_rows_are_held_out_and_those_of_one_time_stay_together(kind, values, fraction, expected):
+    assert split(len(values), by_time(fraction=fraction), table=one(kind, values))[1].tolist() == expected
+
+
+def test_a_fifth_of_the_newest_rows_is_the_default():
+    assert split(50, by_time(), table=one(Column.INTEGER, np.arange(50)[::-1].copy()))[1].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("table", "how", "field", "text"),
+    [
+        (PARTS, by_column("vall"), "column.held_out[0]", '"vall" stands in no row .* "test", "train", "val"'),
+        (PARTS.columns["c"], by_column("train", "x"), "column.held_out[1]", '"x"'),
+        (one(Column.INTEGER, [1, 1]), by_column("1"), "column.held_out", "every row"),
+        (one(Column.INTEGER, [1, 1]), by_column("1.0"), "column.held_out[0]", '"1.0" stands in no row'),
+        (one(Column.NUMBER, [1.0, 2.0]), by_column("1"), "column.column", "is NUMBER"),
+        (one(Column.CATEGORY, np.array([0, 0], np.int32), None, ("a",)), by_time(), "time.column", "is CATEGORY"),
+        (one(Column.INTEGER, [0, 1, 2], np.arange(3) == 0), by_time(), "time.column", "missing in 1 rows"),
+        (one(Column.INTEGER, [1, 2, 2, 2]), by_time(fraction=0.4), "time.fraction", "all have one time"),
+        (one(Column.INTEGER, [1]), by_time(), "", "1 rows cannot be split"),
+    ],
+)
+def test_splits_that_hold_nothing_out_or_everything_are_refused(table, how, field, text):
+    table = table if isinstance(table, Table) else Table({"c": table}, len(table.values))
+    with pytest.raises(InvalidField, match=text) as caught:
+        split(table.row_count, how, table=table)
+    assert caught.value.metadata["field"] == f"job.train.split.{field}".rstrip(".")
+
+
+@pytest.mark.parametrize("how", [by_column("0"), by_time(fraction=0.3), hold_out(fraction=0.3)])
+def test_columns_that_are_not_asked_do_not_move_the_split(how):
+    """What stands in other columns decides nothing."""
+    c = TableColumn("c", Column.INTEGER, np.arange(20) % 7)
+    tables = [Table({"c": c, "x": TableColumn("x", Column.NUMBER, np.full(20, value))}, 20) for value in (1.0, 2.0)]
+    first, second = (split(20, how, table=table) for table in tables)
+    np.testing.assert_array_equal(first[1], second[1])

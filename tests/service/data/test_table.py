@@ -121,6 +121,7 @@ WANTED = [
     column("sold", "BOOLEAN"),
     Column(name="sex", type=Column.CATEGORY, categories=["f", "m"]),
 ]
+TIME = column("built", "TIMESTAMP")
 
 
 def call(**changes):
@@ -146,6 +147,61 @@ def test_the_values_of_a_call_become_a_table_in_the_models_order():
 def test_booleans_come_as_numbers_too():
     table = table_from_values(call(sold=ColumnValues(name="sold", numbers=[0, 1])), WANTED)
     assert table.columns["sold"].values.tolist() == [False, True]
+
+
+def test_a_category_that_was_not_there_is_the_models_to_judge():
+    table = table_from_values(call(sex=ColumnValues(name="sex", strings=["x", "f"])), WANTED)
+    assert table.columns["sex"].categories == ("f", "x")
+    assert table.columns["sex"].values.tolist() == [1, 0]
+    assert table.columns["sex"].path == "columns[0].strings"
+
+
+TIMES = {
+    "2024-02-29": "2024-02-29T00:00:00",
+    "2024-02-29 09:30": "2024-02-29T09:30:00",
+    "2024-02-29T09:30:15.1234567": "2024-02-29T09:30:15.123456",
+    "2024-02-29T09:30:15Z": "2024-02-29T09:30:15",
+    "2024-02-29T00:30:00+09:00": "2024-02-28T15:30:00",
+    "2024-02-29T23:30:00-0130": "2024-03-01T01:00:00",
+    "0001-01-01": "0001-01-01T00:00:00",
+}
+
+
+def test_times_are_in_utc_where_they_tell_their_offset():
+    given = ColumnValues(name="built", strings=[*TIMES, ""], missing=[False] * len(TIMES) + [True])
+    built = table_from_values([given], [TIME]).columns["built"]
+    assert built.values.astype(str).tolist()[:-1] == [np.datetime64(text, "us").astype(str) for text in TIMES.values()]
+    assert np.isnat(built.values[-1])
+    assert built.missing.tolist() == [False] * len(TIMES) + [True]
+
+
+def test_times_of_a_file_are_those_of_a_call(tmp_path):
+    raw = "t,n\n" + "".join(f"{text},1\n" for text in TIMES) + "NA,1\n"
+    with ingested(tmp_path, raw.encode()) as made:
+        table, shown = load_table(made.table), head(made.table, 99)[0]
+    given = ColumnValues(name="t", strings=[*TIMES, ""], missing=[False] * len(TIMES) + [True])
+    asked = table_from_values([given], [column("t", "TIMESTAMP")]).columns["t"]
+    np.testing.assert_array_equal(table.columns["t"].values, asked.values)
+    np.testing.assert_array_equal(table.columns["t"].missing, asked.missing)
+    assert shown == given
+
+
+def test_pieces_of_a_file_are_its_batches(tmp_path):
+    raw = b"i,c,t\n" + b"".join(b"%d,k%d,2024-01-%02d\n" % (i, i % 3, i % 28 + 1) for i in range(1000))
+    with ingested(tmp_path, raw) as made:
+        whole = load_table(made.table)
+        path = tmp_path / "batches.arrow"
+        source = pa.ipc.open_file(pa.memory_map(str(made.table))).read_all()
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, source.schema) as writer:
+            writer.write_table(source, max_chunksize=300)
+        table = load_table(path, ["t", "c"])
+    pieces = list(table.parts())
+    assert [(first, part.row_count) for first, part in pieces] == [(0, 300), (300, 300), (600, 300), (900, 100)]
+    for name in ("t", "c"):
+        joined = np.concatenate([part.column(name).values for _, part in pieces])
+        np.testing.assert_array_equal(joined, whole.column(name).values)
+        np.testing.assert_array_equal(table.column(name).values, joined)
+    assert pieces[1][1].column("c").categories == whole.column("c").categories
 
 
 def test_no_row_is_a_table_without_rows():
@@ -197,10 +253,10 @@ REFUSED = {
     ),
     "no boolean": (call(sold=ColumnValues(name="sold", strings=["true", "yes"])), "columns[2].strings[1]", '"yes"'),
     "no boolean number": (call(sold=ColumnValues(name="sold", numbers=[1, 2])), "columns[2].numbers[1]", '"2.0"'),
-    "unseen category": (
-        call(sex=ColumnValues(name="sex", strings=["m", "x"])),
-        "columns[0].strings[1]",
-        '"x" is no category that "sex" had in training; known are "f", "m"',
+    "no time": (
+        call(built=ColumnValues(name="built", strings=["2024-02-29", "2023-02-29"])),
+        "columns[3].strings[1]",
+        '"2023-02-29"; "built" takes dates and times as ISO 8601',
     ),
 }
 
@@ -209,7 +265,7 @@ REFUSED = {
 def test_values_that_do_not_fit_are_refused_naming_field_and_cure(case):
     given, field, text = REFUSED[case]
     with pytest.raises(InvalidField) as caught:
-        table_from_values(given, WANTED)
+        table_from_values(given, [*WANTED, TIME] if case == "no time" else WANTED)
     assert caught.value.violations[0].field == field
     assert text in caught.value.violations[0].description
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 
 import pytest
 from google.protobuf import json_format
@@ -117,6 +118,28 @@ def test_a_client_that_goes_away_leaves_nothing_of_the_short_way(doors, kim):
     call.cancel()
     gate.set()
     wait_until(lambda: left_behind(doors) == before, "the upload is dropped")
+
+
+def test_a_client_that_goes_away_at_any_moment_leaves_nothing_of_the_short_way(doors, kim):
+    """Before the upload is opened, while it is, and after."""
+
+    def uploads():
+        with doors.app.database.read() as connection:
+            return left_behind(doors), connection.exec_driver_sql("SELECT count(*) FROM upload").scalar()
+
+    before, metadata = uploads(), [("authorization", f"Bearer {kim}")]
+    for moment in range(40):
+        gate = threading.Event()
+
+        def stalling(gate=gate):
+            yield from parts_of(CSV[:MIB], dataset_id="broken")
+            gate.wait(10)
+
+        call = doors.method("DatasetService.UploadDataset").future(stalling(), metadata=metadata)
+        time.sleep(moment / 2000)
+        call.cancel()
+        gate.set()
+    wait_until(lambda: uploads() == before, "all uploads are dropped")
 
 
 def test_an_upload_keeps_what_came_before_a_break(doors, kim):

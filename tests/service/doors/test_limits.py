@@ -177,6 +177,9 @@ def test_a_stream_without_messages(door):
 
 
 def test_a_deadline_of_zero(door):
-    by_rpc = door.rpc("ServerService.GetServerInfo", INFO, door.token("kim"), timeout=0)
-    assert by_rpc.code == "DEADLINE_EXCEEDED"
+    """It passes before the answer comes, but now and then the answer is faster than the client's clock."""
+    answers = [door.rpc("ServerService.GetServerInfo", INFO, door.token("kim"), timeout=0) for _ in range(20)]
+    refused = [answer for answer in answers if not isinstance(answer, server_pb2.ServerInfo)]
+    assert refused
+    assert {answer.code for answer in refused} == {"DEADLINE_EXCEEDED"}
     still_fine(door)

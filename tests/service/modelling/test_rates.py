@@ -98,3 +98,23 @@ def test_crawling():
     assert rates.crawl_finding(spec_of_rate(0.0499 * largest), X) is not None
     assert rates.crawl_finding(spec_of_rate(1e-5, "sgd"), X) is None
     assert rates.crawl_finding(spec_of_rate(1e-5, network={"mlp": {"hidden": [2]}}), X) is None
+
+
+def test_of_several_targets(monkeypatch):
+    """A mean over two targets is half as steep; parts of rows are summed to the same."""
+    two = resolved(HOUSE_SPEC | {"learn": {"gradient": {"optimizer": {"gradientDescent": {"lr": 1}}}}}, TABLE)
+    two.target.append("rent")
+    assert rates.largest_stable_rate(two, X) == pytest.approx(2 * rates.largest_stable_rate(spec_of_rate(1), X))
+    whole = rates.largest_stable_rate(spec_of_rate(1), X)
+    monkeypatch.setattr(rates, "ROWS_AT_ONCE", 2)
+    assert rates.largest_stable_rate(spec_of_rate(1), X) == pytest.approx(whole, rel=1e-12)
+
+
+def test_not_known_where_steps_are_held_back_or_inputs_are_learned():
+    clipped = spec_of_rate(1)
+    clipped.learn.gradient.clip.norm = 1
+    embedded = spec_of_rate(1)
+    embedded.preprocess.groups.add(columns=["rooms"]).encode.embedding.width = 2
+    for spec in (clipped, embedded):
+        assert rates.largest_stable_rate(spec, X) is None
+        assert rates.crawl_finding(spec, X) is None

@@ -12,14 +12,14 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from service.data.header import LINE_BYTES, check_text, read_header
+from service.data.reading.encodings import check_text
+from service.data.reading.header import LINE_BYTES, read_header
+from service.data.reading.source import check_cells
 from service.errors import InvalidTable, TooLarge
 
 BLOCK_BYTES = 4 << 20
-CELLS = 50_000_000
 
-_QUOTE, _COMMA, _NEWLINE, _RETURN, _SPACE, _TAB = b'",\n\r \t'
-_EDGES = np.isin(np.arange(256), [_QUOTE, _COMMA, _NEWLINE, _RETURN])
+_QUOTE, _NEWLINE, _RETURN, _SPACE, _TAB = b'"\n\r \t'
 Places = npt.NDArray[np.intp]
 
 
@@ -35,6 +35,11 @@ class Scanned:
     multiline: bool
     # Whether spaces or tabs may stand around a value.
     spaced: bool
+    delimiter: str = ","
+    # Whether a value may be a number in base 16, which pyarrow takes for a whole number.
+    hexed: bool = True
+    # Whether nobody has looked yet if every row has as many values: the parser does.
+    unchecked: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,33 +49,40 @@ class _Block:
     data: npt.NDArray[np.uint8]
     # Number of the first line, from 1.
     line: int
-    # Every line feed; those that end a row; the commas between columns.
+    # Every line feed; those that end a row; the delimiters between columns.
     newlines: Places
     row_ends: Places
     commas: Places
+    # Whether a space or tab seems to stand beside the end of a value.
+    spaced: bool
 
     def line_at(self, place: int) -> int:
         """The line on which a byte stands."""
         return self.line + int(np.searchsorted(self.newlines, place))
 
 
-def scan(path: Path) -> Scanned:
+def scan(path: Path, delimiter: str = "") -> Scanned:
     """Read the whole file. Raises InvalidTable, naming line and cure, and TooLarge."""
     with path.open("rb") as file:
-        names = read_header(file)
+        names, delimiter = read_header(file, delimiter)
         rows = _Rows(len(names))
-        for block in _blocks(file):
+        for block in _blocks(file, delimiter):
             rows.take(block)
-    if rows.count < 1:
+    refuse_no_rows(rows.count)
+    return Scanned(names, rows.count, rows.longest, rows.multiline, rows.spaced, delimiter)
+
+
+def refuse_no_rows(count: int) -> None:
+    """Raise InvalidTable where there is a header only."""
+    if count < 1:
         raise InvalidTable("the table has 0 data rows: there is a header and nothing below it", metadata={"rows": "0"})
-    return Scanned(names, rows.count, rows.longest, rows.multiline, rows.spaced)
 
 
-def line_of_row(path: Path, row: int) -> int:
+def line_of_row(path: Path, row: int, delimiter: str = "") -> int:
     """The line on which a row begins; row 0 is the first below the header."""
     with path.open("rb") as file:
-        read_header(file)
-        for block in _blocks(file):
+        _, delimiter = read_header(file, delimiter)
+        for block in _blocks(file, delimiter):
             # A row begins on the line after the end of the one before; the header is the first that ends.
             if row < len(block.row_ends):
                 return block.line_at(int(block.row_ends[row])) + 1
@@ -113,17 +125,13 @@ class _Rows:
             self._bytes = 0
         self._bytes += len(block.data) - (int(ends[-1]) + 1 if len(ends) else 0)
         self.multiline = self.multiline or len(ends) < len(block.newlines)
-        self.spaced = self.spaced or _spaced(block.data)
+        self.spaced = self.spaced or block.spaced
         self._check_line_ends(block)
         self._check_width(block, starts, commas + 1, blank)
         self._commas += len(block.commas) - (int(before[-1]) if len(ends) else 0)
         self._inside = not len(ends) or int(ends[-1]) + 1 < len(block.data)
         self.count += int(np.count_nonzero(~blank))
-        if self.count * self.width > CELLS:
-            raise TooLarge(
-                f"the table has more than {CELLS:,} cells ({self.width:,} columns): upload fewer rows or columns",
-                metadata={"limit": str(CELLS)},
-            )
+        check_cells(self.count, self.width)
 
     def _check_width(self, block: _Block, starts: Places, widths: Places, blank: npt.NDArray[np.bool_]) -> None:
         blanks, full = np.flatnonzero(blank), np.flatnonzero(~blank)
@@ -143,7 +151,7 @@ class _Rows:
             has = f"{got} {'column' if got == 1 else 'columns'}"
             raise InvalidTable(
                 f"line {line} (row {row}) has {has}, the header has {self.width}: "
-                "every row needs as many; put values that hold a comma in double quotes",
+                "every row needs as many; put values that hold the delimiter in double quotes",
                 metadata={"line": str(line), "row": str(row), "expected": str(self.width), "got": str(got)},
             )
 
@@ -165,9 +173,10 @@ class _Rows:
             )
 
 
-def _blocks(file: BinaryIO) -> Iterator[_Block]:
+def _blocks(file: BinaryIO, delimiter: str) -> Iterator[_Block]:
     """The file in blocks of whole lines, checked for encoding, line length and quotes."""
     line, offset, inside, opened, row_bytes = 1, file.tell(), False, 1, 0
+    comma = ord(delimiter)
     for raw in _whole_lines(file):
         check_text(raw, offset, line)
         data = np.frombuffer(raw, np.uint8)
@@ -176,10 +185,10 @@ def _blocks(file: BinaryIO) -> Iterator[_Block]:
         if lengths.max() > LINE_BYTES:
             raise _long_line(line + int(lengths.argmax()))
         quotes = np.flatnonzero(data == _QUOTE) if b'"' in raw else newlines[:0]
-        commas = _outside(np.flatnonzero(data == _COMMA), quotes, inside=inside)
+        commas = _outside(np.flatnonzero(data == comma), quotes, inside=inside)
         row_ends = _outside(newlines, quotes, inside=inside)
-        block = _Block(data, line, newlines, row_ends, commas)
-        _check_quotes(block, quotes, inside=inside)
+        block = _Block(data, line, newlines, row_ends, commas, _spaced(data, comma))
+        _check_quotes(block, quotes, comma, inside=inside)
         inside = bool((len(quotes) + inside) % 2)
         opened = block.line_at(int(quotes[-1])) if inside and len(quotes) else opened
         row_bytes = row_bytes + len(raw) if not len(row_ends) else len(raw) - 1 - int(row_ends[-1])
@@ -213,7 +222,7 @@ def _outside(places: Places, quotes: Places, *, inside: bool) -> Places:
     return kept
 
 
-def _check_quotes(block: _Block, quotes: Places, *, inside: bool) -> None:
+def _check_quotes(block: _Block, quotes: Places, comma: int, *, inside: bool) -> None:
     """Quotes stand around whole values only, doubled within; a carriage return stands before a line feed only."""
     data = block.data
     returns = np.flatnonzero(data == _RETURN)
@@ -229,8 +238,8 @@ def _check_quotes(block: _Block, quotes: Places, *, inside: bool) -> None:
     opened, closed = quotes[opening], quotes[~opening]
     # A block begins after a line feed.
     before = np.where(opened > 0, data[opened - 1], _NEWLINE)
-    bad = [opened[~np.isin(before, [_COMMA, _NEWLINE, _QUOTE])]]
-    bad.append(closed[~np.isin(data[closed + 1], [_COMMA, _NEWLINE, _RETURN, _QUOTE])])
+    bad = [opened[~np.isin(before, [comma, _NEWLINE, _QUOTE])]]
+    bad.append(closed[~np.isin(data[closed + 1], [comma, _NEWLINE, _RETURN, _QUOTE])])
     places = np.sort(np.concatenate(bad))
     if places.size:
         line = block.line_at(int(places[0]))
@@ -240,11 +249,13 @@ def _check_quotes(block: _Block, quotes: Places, *, inside: bool) -> None:
         )
 
 
-def _spaced(data: npt.NDArray[np.uint8]) -> bool:
+def _spaced(data: npt.NDArray[np.uint8], comma: int) -> bool:
     """Whether a space or tab stands beside the end of a value; now and then it only seems so, inside of quotes."""
-    spaces = np.flatnonzero((data == _SPACE) | (data == _TAB))
+    blank = data == _SPACE if comma == _TAB else (data == _SPACE) | (data == _TAB)
+    spaces = np.flatnonzero(blank)
+    edges = [_QUOTE, comma, _NEWLINE, _RETURN]
     # A block ends with a line feed, so the byte before its first is one too.
-    return bool(_EDGES[data[spaces - 1]].any() or _EDGES[data[spaces + 1]].any())
+    return bool(np.isin(data[spaces - 1], edges).any() or np.isin(data[spaces + 1], edges).any())
 
 
 def _long_line(line: int) -> TooLarge:
