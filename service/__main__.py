@@ -1,4 +1,4 @@
-"""`python -m service up|api|worker|migrate|copy-objects|user|doctor`: reads the settings, wires the parts, runs."""
+"""The commands of `python -m service`: each reads the settings, wires the parts, runs."""
 
 import logging
 import os
@@ -74,6 +74,15 @@ def copy_objects() -> None:
     from service.programs.copying import copy_objects as copy
 
     sys.exit(copy(Settings.from_env(), click.echo))
+
+
+@cli.command()
+@click.argument("role", type=click.Choice(["api", "worker"]))
+def health(role: str) -> None:
+    """Look whether the server or the worker of this data folder can do its work: for health checks."""
+    from service.programs.health import look
+
+    sys.exit(look(Settings.from_env(), role, click.echo))
 
 
 @cli.command()

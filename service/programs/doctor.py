@@ -40,7 +40,7 @@ def examine(say: Say) -> int:
     say(f"ok   settings: data folder {settings.data_dir}")
     checks = {
         "database": _database,
-        "broker": _broker,
+        "broker": look_at_broker,
         "objects": _objects,
         "disk": _disk,
         "torch": _torch,
@@ -66,7 +66,8 @@ def _database(settings: Settings) -> str:
         return f"{database.kind}, of this version"
 
 
-def _broker(settings: Settings) -> str:
+def look_at_broker(settings: Settings) -> str:
+    """Which broker there is, in words. Raises Unwell where the configured one does not answer."""
     if settings.broker_url is None:
         program = find_program()
         return f"`up` starts {program}" if program else "none; workers look for work themselves, up to 1 s later"
