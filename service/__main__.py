@@ -1,4 +1,4 @@
-"""`python -m service up|api|worker|migrate|user|doctor`: reads the settings, wires the parts, runs."""
+"""The commands of `python -m service`: each reads the settings, wires the parts, runs."""
 
 import logging
 import os
@@ -66,6 +66,23 @@ def migrate() -> None:
     """Bring the database to this version. Every start does it too."""
     _database()
     click.echo("the database is of this version")
+
+
+@cli.command(name="copy-objects")
+def copy_objects() -> None:
+    """Copy the files of data sets from the data folder to TRAIND_OBJECT_STORE, when it is set for the first time."""
+    from service.programs.copying import copy_objects as copy
+
+    sys.exit(copy(Settings.from_env(), click.echo))
+
+
+@cli.command()
+@click.argument("role", type=click.Choice(["api", "worker"]))
+def health(role: str) -> None:
+    """Look whether the server or the worker of this data folder can do its work: for health checks."""
+    from service.programs.health import look
+
+    sys.exit(look(Settings.from_env(), role, click.echo))
 
 
 @cli.command()

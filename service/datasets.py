@@ -92,8 +92,7 @@ def preview_dataset(
 ) -> datasets_pb2.PreviewDatasetResponse:
     """The first rows; fewer than asked where they would not fit into a message."""
     row = find_dataset(app, caller, request.name, "name")
-    app.objects.verify(row.table_sha256)
-    columns = tables.head(app.objects.path(row.table_sha256), request.row_count or PREVIEW_ROWS)
+    columns = tables.head(app.objects.fetch(row.table_sha256), request.row_count or PREVIEW_ROWS)
     return datasets_pb2.PreviewDatasetResponse(columns=columns)
 
 
@@ -134,8 +133,7 @@ def columns_of(row: DatasetRow) -> list[tables_pb2.Column]:
 
 def open_table(app: App, row: DatasetRow, names: Sequence[str] | None = None) -> tables.Table:
     """Its rows, of the named columns. Raises DataCorrupt when the stored bytes are not what they were."""
-    app.objects.verify(row.table_sha256)
-    return tables.load_table(app.objects.path(row.table_sha256), names)
+    return tables.load_table(app.objects.fetch(row.table_sha256), names)
 
 
 def find_profile(app: App, row: DatasetRow) -> profiles_pb2.Profile:

@@ -24,6 +24,7 @@ rest/errors.py). The reasons are those of proto/traind/v1/errors.proto.
       RateLimited              too many calls at once
       DiskFull                 nothing was stored
       DatabaseUnavailable      the database did not answer; the call can be sent again
+        ObjectsUnavailable     the object store did not answer; the call can be sent again
       ShuttingDown             the server is stopping; the call can be sent again
       DataCorrupt              stored bytes do not match their hash
       DeadlinePassed           the call's deadline passed
@@ -181,6 +182,10 @@ class DatabaseUnavailable(TraindError):
     """The database did not answer in time."""
 
     code, reason = "UNAVAILABLE", "DATABASE_UNAVAILABLE"
+
+
+class ObjectsUnavailable(DatabaseUnavailable):
+    """The object store did not answer in time; to callers and workers it is a part of the database."""
 
 
 class ShuttingDown(TraindError):

@@ -2,10 +2,15 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from service import weak_secrets
+
 MIB = 1 << 20
+GIB = 1 << 30
+_OBJECT_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
 
 
 class SettingError(ValueError):
@@ -19,9 +24,9 @@ class Settings:
     # TRAIND_DATA_DIR: database, objects and addresses; mode 0700.
     data_dir: pathlib.Path
     # TRAIND_DATABASE_URL: `sqlite:////abs/path` or `postgresql://user@host/name`.
-    database_url: str
+    # A password may stand in it, and in that of the broker, so they never show in a repr.
+    database_url: str = field(repr=False)
     # TRAIND_BROKER_URL: `redis://…` or `redis+socket:///abs/path`; None = embedded under `up`, else workers poll.
-    # A password stands in it, so it never shows in a repr.
     broker_url: str | None = field(default=None, repr=False)
     # TRAIND_BROKER_PREFIX: begins every key, where a Redis server is shared.
     broker_prefix: str = "traind:"
@@ -29,6 +34,16 @@ class Settings:
     host: str = "127.0.0.1"
     http_port: int = 8080
     grpc_port: int = 8081
+    # TRAIND_TLS_CERT, TRAIND_TLS_KEY: PEM files (the certificate with its chain); both doors speak TLS then.
+    tls_cert: pathlib.Path | None = None
+    tls_key: pathlib.Path | None = None
+    # TRAIND_INSECURE=on: no warning where an open address goes without TLS.
+    insecure: bool = False
+    # TRAIND_OBJECT_STORE: `s3://bucket/prefix` keeps the files of data sets where workers of other machines see them;
+    # empty = in the data folder. Keys and endpoint come from the usual AWS_… variables.
+    object_store: str = ""
+    # TRAIND_OBJECT_CACHE_BYTES: of fetched files, how many bytes stay on this machine.
+    object_cache_bytes: int = 20 * GIB
     # TRAIND_SLOTS: jobs that one worker runs at once.
     slots: int = 1
     # TRAIND_DEVICES: kinds of device this worker trains on.
@@ -60,6 +75,11 @@ class Settings:
             host=env.text("TRAIND_HOST", cls.host),
             http_port=env.whole("TRAIND_HTTP_PORT", cls.http_port, 0, 65535),
             grpc_port=env.whole("TRAIND_GRPC_PORT", cls.grpc_port, 0, 65535),
+            tls_cert=env.path("TRAIND_TLS_CERT"),
+            tls_key=env.path("TRAIND_TLS_KEY"),
+            insecure=env.switch("TRAIND_INSECURE", default=cls.insecure),
+            object_store=env.text("TRAIND_OBJECT_STORE", "").rstrip("/"),
+            object_cache_bytes=env.whole("TRAIND_OBJECT_CACHE_BYTES", cls.object_cache_bytes, MIB, 1 << 60),
             slots=env.whole("TRAIND_SLOTS", os.cpu_count() or 1, 1, 256),
             devices=tuple(d for d in env.text("TRAIND_DEVICES", "cpu").split(",") if d),
             lease_s=env.seconds("TRAIND_LEASE_S", cls.lease_s),
@@ -70,20 +90,45 @@ class Settings:
             docs=env.switch("TRAIND_DOCS", default=cls.docs),
             reflection=env.switch("TRAIND_REFLECTION", default=cls.reflection),
         )
-        if settings.beat_s * 3 > settings.lease_s:
+        env.refuse_weak_secrets(
+            {"TRAIND_DATABASE_URL": settings.database_url, "TRAIND_BROKER_URL": settings.broker_url}
+        )
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """Refuse what does not fit together."""
+        if self.beat_s * 3 > self.lease_s:
             raise SettingError(
-                f"TRAIND_BEAT_S is {settings.beat_s:g} and TRAIND_LEASE_S {settings.lease_s:g}: "
+                f"TRAIND_BEAT_S is {self.beat_s:g} and TRAIND_LEASE_S {self.lease_s:g}: "
                 "a lease must hold at least 3 beats; raise TRAIND_LEASE_S or lower TRAIND_BEAT_S"
             )
-        unknown = sorted(set(settings.devices) - {"cpu", "cuda"})
-        if unknown or not settings.devices:
+        unknown = sorted(set(self.devices) - {"cpu", "cuda"})
+        if unknown or not self.devices:
             raise SettingError(f"TRAIND_DEVICES names {', '.join(unknown) or 'nothing'}: allowed are cpu and cuda")
-        return settings
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, lacking = ("CERT", "KEY") if self.tls_cert else ("KEY", "CERT")
+            raise SettingError(f"TRAIND_TLS_{given} is set and TRAIND_TLS_{lacking} is not: TLS needs both PEM files")
+        if self.object_store and not _OBJECT_STORE.fullmatch(self.object_store):
+            raise SettingError(
+                f"TRAIND_OBJECT_STORE is {self.object_store!r}: it must be s3://BUCKET or s3://BUCKET/PREFIX, or empty "
+                "for the data folder; keys and endpoint stand in the AWS_… variables"
+            )
+
+    @property
+    def open_address(self) -> bool:
+        """Whether other machines can reach the doors."""
+        return not weak_secrets.is_loopback(self.host)
 
     @property
     def objects_dir(self) -> pathlib.Path:
         """Files of data sets, named by their SHA-256."""
         return self.data_dir / "objects"
+
+    @property
+    def cache_dir(self) -> pathlib.Path:
+        """What was fetched from an object store; may be removed at any time."""
+        return self.data_dir / "cache"
 
     @property
     def tmp_dir(self) -> pathlib.Path:
@@ -104,6 +149,21 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
+
+    def path(self, name: str) -> pathlib.Path | None:
+        given = self.text(name, "")
+        return pathlib.Path(given).expanduser() if given else None
+
+    def refuse_weak_secrets(self, urls: Mapping[str, str | None]) -> None:
+        for name, url in urls.items():
+            try:
+                fault = weak_secrets.why_weak(url, self._environ) if url else None
+            except ValueError:
+                raise SettingError(
+                    f"{name} is no URL: it must look like scheme://user:password@host:port/name"
+                ) from None
+            if fault:
+                raise SettingError(f"{name} {fault}")
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         given = self.text(name, str(default))
@@ -127,6 +187,6 @@ class _Reader:
 
     def switch(self, name: str, *, default: bool) -> bool:
         given = self.text(name, "on" if default else "off").lower()
-        if given not in {"on", "off"}:
+        if given not in {"on", "off", "1", "0"}:
             raise SettingError(f"{name} is {given!r}: it must be on or off")
-        return given == "on"
+        return given in {"on", "1"}

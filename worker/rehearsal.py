@@ -36,7 +36,8 @@ def rehearse(settings: Settings) -> None:
     """Run a job; leaves no file, no connection and no thread behind."""
     with tempfile.TemporaryDirectory(prefix="traind-rehearsal-") as folder:
         data_dir = pathlib.Path(folder)
-        scratch = dataclasses.replace(settings, data_dir=data_dir, database_url=f"sqlite:///{data_dir / 'traind.db'}")
+        url = f"sqlite:///{data_dir / 'traind.db'}"
+        scratch = dataclasses.replace(settings, data_dir=data_dir, database_url=url, object_store="")
         make_folders(scratch)
         database = Database(scratch.database_url)
         database.migrate()

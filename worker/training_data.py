@@ -8,7 +8,7 @@ import numpy as np
 
 from service import ledger
 from service.data import preprocessing, splits, targets
-from service.data.objects import ObjectFolder
+from service.data.opening import open_objects
 from service.data.preprocessing import Fitted, Tally
 from service.data.scratch import scratch_array
 from service.data.table import Table, load_table
@@ -200,6 +200,4 @@ def open_table(
         dataset = datasets.find_by_id(connection, claim.job.dataset_id)
     if dataset is None:
         raise NotFound(f"the data set {claim.job.dataset_name} is not there any more; upload it again")
-    objects = ObjectFolder(settings.objects_dir, settings.tmp_dir)
-    objects.verify(dataset.table_sha256)
-    return dataset, load_table(objects.path(dataset.table_sha256), list(names))
+    return dataset, load_table(open_objects(settings).fetch(dataset.table_sha256), list(names))

@@ -4,6 +4,7 @@
         [profiles.default]
         url = "grpc://127.0.0.1:8081"
         token = "trd_..."               (or token_file = "/path")
+        tls_ca = "/path/ca.pem"         (for grpcs:// where the certificate's signer is not generally known)
 
 A token of the profile goes to that profile's server only: an address that was given otherwise does not get it, unless
 the profile was named too.
@@ -16,7 +17,7 @@ import os
 import pathlib
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -69,6 +70,8 @@ class Config:
     address_from: str
     token: str | None = field(repr=False)
     token_from: str
+    # Certificates in PEM form that are trusted in place of the generally known ones; None = those.
+    authorities: bytes | None = field(default=None, repr=False)
 
 
 def parse_url(url: str, source: str) -> Address:
@@ -97,10 +100,18 @@ def parse_url(url: str, source: str) -> Address:
 
 
 def load_config(url: str | None, token: str | None, profile: str | None, environ: Mapping[str, str]) -> Config:
-    """Settle address and token; `None` and empty text count as not given."""
+    """Settle address, token and trusted certificates; `None` and empty text count as not given."""
     named = profile or environ.get("TRAIND_PROFILE") or ""
     values, file = _read_profile(named, environ)
     own = f"profile {named or 'default'!r} in {file}"
+    config = _settle(url, token, named, (values, own), environ)
+    return replace(config, authorities=_authorities(values, own, environ)) if config.address.tls else config
+
+
+def _settle(
+    url: str | None, token: str | None, named: str, kept: tuple[Mapping[str, Any], str], environ: Mapping[str, str]
+) -> Config:
+    values, own = kept
     if url:
         address, address_from = parse_url(url, "the url"), "the url argument"
     elif given := environ.get("TRAIND_URL", "").strip():
@@ -115,9 +126,26 @@ def load_config(url: str | None, token: str | None, profile: str | None, environ
         return Config(address, address_from, checked_token(given, "TRAIND_TOKEN"), "TRAIND_TOKEN")
     if given := environ.get("TRAIND_TOKEN_FILE", "").strip():
         return Config(address, address_from, _read_token(given, "TRAIND_TOKEN_FILE"), f"TRAIND_TOKEN_FILE {given}")
-    kept = _profile_token(values, own)
+    held = _profile_token(values, own)
     ours = named or parse_url(_text(values, "url", own) or DEFAULT_ADDRESS.url, f"url of {own}") == address
-    return Config(address, address_from, kept if ours else None, own if kept and ours else "nowhere")
+    return Config(address, address_from, held if ours else None, own if held and ours else "nowhere")
+
+
+def _authorities(values: Mapping[str, Any], own: str, environ: Mapping[str, str]) -> bytes | None:
+    """Whose certificates are trusted. Raises ConfigError where the file is none of certificates."""
+    given, source = environ.get("TRAIND_TLS_CA", "").strip(), "TRAIND_TLS_CA"
+    if not given:
+        given, source = _text(values, "tls_ca", own), f"tls_ca of {own}"
+    if not given:
+        return None
+    file = pathlib.Path(given).expanduser()
+    try:
+        pem = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{source} names {file}, which cannot be read: {error.strerror}") from None
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        raise ConfigError(f"{source} names {file}, which holds no certificate in PEM form")
+    return pem
 
 
 def profile_file(environ: Mapping[str, str]) -> pathlib.Path:

@@ -125,7 +125,7 @@ class Transport:
         if address.private:
             options.append(("grpc.enable_http_proxy", 0))
         if address.tls:
-            return grpc.secure_channel(address.target, grpc.ssl_channel_credentials(), options)
+            return grpc.secure_channel(address.target, grpc.ssl_channel_credentials(self.config.authorities), options)
         if self.config.token and not address.private:
             warnings.warn(f"the token goes to {address.url} in the clear; use grpcs:// there", stacklevel=2)
         return grpc.insecure_channel(address.target, options)
@@ -163,6 +163,11 @@ def _cause(details: str) -> tuple[str, str]:
         return "the host's name is not known", "check the name in the address"
     if "settings" in text or "timed out" in text or "timeout" in text or "deadline" in text or "fd shutdown" in text:
         return "no answer to the attempt to connect", "check host and port, and the firewall between"
+    if "certificate_verify_failed" in text or "hostname verification" in text:
+        return "its TLS certificate is not trusted, or is of another name", (
+            "call the server by a name that its certificate holds, and say who signed it with TRAIND_TLS_CA=FILE.pem "
+            "(in a profile: tls_ca)"
+        )
     if "ssl" in text or "tls" in text or "certificate" in text or "handshak" in text:
         return f"no TLS connection: {details}", "grpc:// is for servers without TLS, grpcs:// for those with it"
     if "failed to connect" in text:

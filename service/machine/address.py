@@ -27,7 +27,8 @@ def write_address(settings: Settings, http_port: int, grpc_port: int) -> None:
     """Tell where this process listens."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104  # compared, not bound
     host = f"[{host}]" if ":" in host else host
-    told = {"http": f"http://{host}:{http_port}", "grpc": f"grpc://{host}:{grpc_port}", "pid": os.getpid()}
+    s = "s" if settings.tls_cert else ""
+    told = {"http": f"http{s}://{host}:{http_port}", "grpc": f"grpc{s}://{host}:{grpc_port}", "pid": os.getpid()}
     write_secret(address_path(settings), json.dumps(told) + "\n")
 
 

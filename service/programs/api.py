@@ -9,6 +9,7 @@ from service.app import App
 from service.calling.calls import Calls
 from service.calling.methods import Method, bind
 from service.calling.rules import compile_rules
+from service.machine.tls import load_tls
 from service.rest.door import RestDoor
 from service.rest.server import RestServer, listen
 from service.rpc.server import RpcServer, port_taken
@@ -29,8 +30,10 @@ async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio
     """Serve until `stop` is set; then end within 10 s, answering what runs.
 
     `on_ready(grpc_port, http_port)` is called once both ports are bound and calls are let in. `more` are services of
-    other packages and their servicers. Raises SettingError naming the variable of a port that cannot be had.
+    other packages and their servicers. Raises SettingError naming the variable of a port that cannot be had, or of a
+    certificate that cannot be used.
     """
+    tls = load_tls(app.settings)
     calls = Calls(app)
     watching = Watching(calls)
     addresses = Addresses()
@@ -42,9 +45,9 @@ async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
     door = RestDoor(calls, methods, docs=settings.docs)
-    rest, rpc = RestServer(door), RpcServer(calls, methods, settings)
+    rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings)
     try:
-        addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port)
+        addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port, tls)
         addresses.http_port = listener.getsockname()[1]
         await rpc.start()
         serving = asyncio.create_task(rest.run_on(listener))

@@ -7,10 +7,14 @@ import sys
 import urllib.parse
 from collections.abc import Callable
 
-from service.errors import TraindError
+from service.data.opening import open_objects
+from service.data.remote_objects import RemoteObjects
+from service.errors import ObjectsUnavailable, TraindError
 from service.machine.address import read_address
 from service.machine.broker import ANSWER_TIMEOUT_S, find_program
 from service.machine.folders import make_folders
+from service.machine.tls import load_tls
+from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.settings import SettingError, Settings
 from service.store.database import Database
 
@@ -34,7 +38,15 @@ def examine(say: Say) -> int:
         say(f"BAD  settings: {error}")
         return 1
     say(f"ok   settings: data folder {settings.data_dir}")
-    checks = {"database": _database, "broker": _broker, "disk": _disk, "torch": _torch, "ports": _ports}
+    checks = {
+        "database": _database,
+        "broker": look_at_broker,
+        "objects": _objects,
+        "disk": _disk,
+        "torch": _torch,
+        "ports": _ports,
+        "exposure": _exposure,
+    }
     return max(_told(say, name, check, settings) for name, check in checks.items())
 
 
@@ -54,7 +66,8 @@ def _database(settings: Settings) -> str:
         return f"{database.kind}, of this version"
 
 
-def _broker(settings: Settings) -> str:
+def look_at_broker(settings: Settings) -> str:
+    """Which broker there is, in words. Raises Unwell where the configured one does not answer."""
     if settings.broker_url is None:
         program = find_program()
         return f"`up` starts {program}" if program else "none; workers look for work themselves, up to 1 s later"
@@ -77,6 +90,24 @@ def _connect(url: urllib.parse.SplitResult) -> None:
     socket.create_connection(address, timeout=ANSWER_TIMEOUT_S).close()
 
 
+def _objects(settings: Settings) -> str:
+    objects = open_objects(settings)
+    if not isinstance(objects, RemoteObjects):
+        return f"in {objects.root}"
+    try:
+        objects.check()
+    except ObjectsUnavailable as error:
+        raise Unwell(
+            f"{settings.object_store} cannot be used ({_first_line(error.__cause__)}): correct TRAIND_OBJECT_STORE and "
+            "the AWS_… variables, and let the key read, write and delete there"
+        ) from error
+    return f"{settings.object_store} can be written, read and deleted"
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0][:200]
+
+
 def _disk(settings: Settings) -> str:
     free = shutil.disk_usage(settings.data_dir).free
     if free < LEAST_FREE_BYTES:
@@ -96,6 +127,16 @@ def _torch(_settings: Settings) -> str:
     if done.returncode:
         raise Unwell(f"`import torch` fails ({(done.stderr.strip().splitlines() or ['it died'])[-1]}): install it anew")
     return done.stdout.strip()
+
+
+def _exposure(settings: Settings) -> str:
+    spoken = "TLS" if load_tls(settings) else "no TLS"
+    if not settings.open_address:
+        return f"only this machine can reach {settings.host}; {spoken}"
+    refuse_open_without_token(settings, Database(settings.database_url))
+    if warning := warning_without_tls(settings):
+        raise Unwell(warning)
+    return f"others can reach {settings.host}; {spoken}"
 
 
 def _ports(settings: Settings) -> str:

@@ -1,29 +1,36 @@
 """The server process: wires the parts, opens the doors, tells where they are, and ends cleanly."""
 
 import asyncio
+import logging
 import signal
 
 from service.app import App
-from service.data.objects import ObjectFolder
+from service.data.opening import open_objects
 from service.dispatcher import Dispatcher
 from service.machine.address import remove_address, write_address
 from service.machine.folders import make_folders
 from service.programs.api import serve
+from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets
 from service.uploads import collect_expired
+
+log = logging.getLogger("traind.server")
 
 # A dispatcher that waits for a broker is not waited for longer.
 DISPATCHER_STOP_S = 1.0
 
 
 def run_server(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of a port that cannot be had."""
+    """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of what cannot be used."""
     make_folders(settings)
     database = Database(settings.database_url)
     database.migrate()
-    objects = ObjectFolder(settings.objects_dir, settings.tmp_dir)
+    refuse_open_without_token(settings, database)
+    if warning := warning_without_tls(settings):
+        log.warning("%s", warning)
+    objects = open_objects(settings)
     tickets = Tickets(settings) if settings.broker_url else None
     dispatcher = Dispatcher(settings, database, tickets, [lambda: collect_expired(app)])
     app = App(settings, database, objects, dispatcher.job_queued)

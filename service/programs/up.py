@@ -20,6 +20,7 @@ from service.machine.broker import EmbeddedBroker, find_embedded
 from service.machine.folders import make_folders
 from service.machine.keeper import Alarm, Kept, how_it_ended
 from service.machine.profile import profile_path, write_profile, write_secret
+from service.programs.exposure import warning_without_tls
 from service.settings import SettingError, Settings
 from service.store import users
 from service.store.database import Database
@@ -97,7 +98,10 @@ class Up:
                 return address
             if api.process.poll() is not None:
                 code = api.process.returncode
-                raise StartFailed(_last_line(api) or f"the server {how_it_ended(code)}; see {api.log}", max(code, 1))
+                raise StartFailed(
+                    _last_line(api).removeprefix("error: ") or f"the server {how_it_ended(code)}; see {api.log}",
+                    max(code, 1),
+                )
             if time.monotonic() > deadline:
                 raise StartFailed(f"the server was not ready within {READY_S:g} s; see {api.log}", 1)
             alarm.wait(0.05)
@@ -134,6 +138,8 @@ class Up:
             done = write_profile(profile_path(), grpc_url=address.grpc, http_url=address.http, token=token[1])
             say(f"  token  {token[1]}  of user {token[0]}, shown this once")
             say(f"         in {run_dir / 'token'}; {done}")
+        if warning := warning_without_tls(self._settings):
+            say(f"warning: {warning}")
         say("Stop with Ctrl-C.")
 
     def _keep(self, alarm: Alarm) -> None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import HeadersTooLarge, MalformedBody, TraindError
+from service.machine.tls import Tls
 from service.rest.door import RestDoor
 from service.rest.errors import raw_response
 
@@ -100,7 +101,9 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, error: TraindError) -> None:
         self._refused = True
         self.transport.write(raw_response(error))
-        self.transport.write_eof()
+        # TLS knows no half-closed connection.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         # A close with unread bytes would be a reset, which takes the answer out of the client's hands.
         self._stop_waiting()
         self._patience = self.loop.call_later(LINGER_S, self.transport.close)
@@ -118,7 +121,7 @@ class Protocol(HttpToolsProtocol):
 class RestServer(uvicorn.Server):
     """The REST door of one process, on a socket that is bound already."""
 
-    def __init__(self, door: RestDoor) -> None:
+    def __init__(self, door: RestDoor, tls: Tls | None = None) -> None:
         config = uvicorn.Config(
             door,
             http=Protocol,
@@ -132,6 +135,7 @@ class RestServer(uvicorn.Server):
             reset_contextvars=True,
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
         )
         super().__init__(config)
 

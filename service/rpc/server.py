@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection
 
 from service.calling.calls import Calls
 from service.calling.methods import MOST_MESSAGE_BYTES, Method
+from service.machine.tls import Tls
 from service.rpc.guard import Guard
 from service.rpc.handlers import Handlers
 from service.settings import SettingError, Settings
@@ -53,11 +54,14 @@ class RpcServer:
             names = [*self._services, _HEALTH, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)
 
-    def bind(self, host: str, port: int) -> int:
-        """Take the port and say which it is. Raises SettingError if it cannot be had."""
+    def bind(self, host: str, port: int, tls: Tls | None = None) -> int:
+        """Take the port, with TLS where there is a certificate, and say which it is. Raises SettingError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            return self._server.add_insecure_port(address)
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            credentials = grpc.ssl_server_credentials([(tls.key, tls.certificate)])
+            return self._server.add_secure_port(address, credentials)
         except RuntimeError:
             raise port_taken("TRAIND_GRPC_PORT", host, port) from None
 

@@ -67,6 +67,12 @@ def list_tokens(connection: Connection, user_id: str) -> list[TokenRow]:
     return [_token_row(row) for row in connection.execute(query).mappings()]
 
 
+def any_token_lives(connection: Connection) -> bool:
+    """Whether there is a token that is neither revoked nor expired."""
+    lives = token.c.revoked_at.is_(None) & (token.c.expires_at.is_(None) | (token.c.expires_at > clock()))
+    return connection.execute(select(token.c.id).where(lives).limit(1)).first() is not None
+
+
 def revoke_token(connection: Connection, token_id: str) -> bool:
     """End a token now; False if there is none or it was revoked before."""
     guard = (token.c.id == token_id) & token.c.revoked_at.is_(None)
