@@ -4,6 +4,7 @@
 #   make up      a server on this machine until Ctrl-C
 #   make test    all tests              make check   format, lint, types, import rule, contract
 #   make bench   every speed figure     make proto   generated code from proto/
+#   make test-gpu   the tests that want a GPU, where there is one (torch must be its CUDA build)
 #
 # TORCH_PIP holds options for pip where torch is installed, for instance the index of its CPU builds (smaller by
 # gigabytes): make demo TORCH_PIP="--index-url https://download.pytorch.org/whl/cpu"
@@ -14,7 +15,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --con
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo up test check bench proto clean
+.PHONY: demo up test test-gpu check bench proto clean
 
 .venv/server: pyproject.toml constraints.txt
 	@echo "making the environment in .venv (torch and the server; some minutes the first time)"
@@ -29,7 +30,10 @@ SHELL := /bin/bash
 	@$(PIP) --editable '.[worker,dev]'
 	@touch $@
 
-.venv/bench: .venv/dev
+.venv/test-gpu: .venv/dev
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
+
+bench: .venv/dev
 	@echo "adding what the figures are measured against"
 	@$(PIP) --editable '.[worker,dev,bench]'
 	@touch $@

@@ -9,7 +9,6 @@ import pytest
 from service import accounts
 from service.store import datasets, users
 from service.store.database import Database
-from tests import servers
 from tests.acceptance import wire as wires
 from tests.acceptance.wire import Wire
 from tests.deploy.processes import Program
@@ -20,9 +19,10 @@ LEASE = {"TRAIND_LEASE_S": "4", "TRAIND_BEAT_S": "0.5", "TRAIND_SWEEP_S": "1"}
 
 
 @pytest.fixture
-def lab(_postgresql_template):
+def lab(postgresql_url):
     """The environment that all machines of the lab share, and the token of a user."""
-    with servers.fresh_database("postgresql", _postgresql_template) as url, OwnS3() as s3:
+    url = postgresql_url
+    with OwnS3() as s3:
         database = Database(url)
         accounts.create_user(database, "kim")
         with database.read() as connection:
