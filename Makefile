@@ -33,6 +33,9 @@ SHELL := /bin/bash
 .venv/test-gpu: .venv/dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
 
+test-gpu: .venv/dev
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
+
 bench: .venv/dev
 	@echo "adding what the figures are measured against"
 	@$(PIP) --editable '.[worker,dev,bench]'
