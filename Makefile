@@ -30,13 +30,7 @@ SHELL := /bin/bash
 	@$(PIP) --editable '.[worker,dev]'
 	@touch $@
 
-.venv/test-gpu: .venv/dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
-
-test-gpu: .venv/dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
-
-bench: .venv/dev
+.venv/bench: .venv/dev
 	@echo "adding what the figures are measured against"
 	@$(PIP) --editable '.[worker,dev,bench]'
 	@touch $@
@@ -56,6 +50,9 @@ up: .venv/server
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST)
+
+test-gpu: .venv/dev
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
 
 bench: .venv/bench
 	OMP_NUM_THREADS=1 .venv/bin/python -m bench
