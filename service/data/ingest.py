@@ -208,6 +208,9 @@ def _environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "MALLOC_ARENA_MAX": "1",
+        # As a job does (worker/limits.py): whole columns are given back as soon as they are free.
+        "MALLOC_MMAP_THRESHOLD_": str(10 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
     }
 
 
