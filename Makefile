@@ -4,6 +4,8 @@
 #   make up      a server on this machine until Ctrl-C
 #   make test    all tests              make check   format, lint, types, import rule, contract
 #   make bench   every speed figure     make proto   generated code from proto/
+#   make soak    the fuzz of routes and readers at length, then faults at length (hours; FAULTS="--kills 40 --loss-s 60
+#                --minutes 10" for less): counts, exit code 1 for anything found
 #   make test-gpu   the tests that want a GPU, where there is one (torch must be its CUDA build)
 #
 # TORCH_PIP holds options for pip where torch is installed, for instance the index of its CPU builds (smaller by
@@ -15,7 +17,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --con
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo up test test-gpu check bench proto clean
+.PHONY: demo up test test-gpu soak check bench proto clean
 
 .venv/server: pyproject.toml constraints.txt
 	@echo "making the environment in .venv (torch and the server; some minutes the first time)"
@@ -33,6 +35,11 @@ SHELL := /bin/bash
 .venv/bench: .venv/dev
 	@echo "adding what the figures are measured against"
 	@$(PIP) --editable '.[worker,dev,bench]'
+	@touch $@
+
+.venv/soak: .venv/dev
+	@echo "adding the fuzzer of the readers"
+	@$(PIP) --editable '.[worker,dev,soak]'
 	@touch $@
 
 .venv-proto/ready: Makefile
@@ -54,6 +61,10 @@ test: .venv/dev
 test-gpu: .venv/dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)
 
+soak: .venv/soak
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.fuzz $(SOAK)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.faults $(FAULTS)
+
 bench: .venv/bench
 	OMP_NUM_THREADS=1 .venv/bin/python -m bench
 
@@ -61,6 +72,7 @@ proto: .venv-proto/ready .venv/dev
 	.venv/bin/buf format -w proto
 	.venv-proto/bin/python proto/generate.py
 	.venv/bin/buf lint build/api.binpb --config proto/buf.yaml
+	.venv/bin/python proto/unasync_client.py
 
 check: .venv/dev .venv-proto/ready
 	.venv/bin/ruff format --check --quiet
@@ -71,11 +83,13 @@ check: .venv/dev .venv-proto/ready
 	@rm -rf build/fresh && mkdir -p build/fresh
 	.venv-proto/bin/python proto/generate.py build/fresh
 	.venv/bin/buf lint build/fresh/build/api.binpb --config proto/buf.yaml
-	@for path in clients/traind/v1 clients/buf service/rest/api.binpb; do \
+	.venv/bin/python proto/unasync_client.py build/fresh
+	@for path in clients/traind/v1 clients/buf \
+	    clients/traind/{client,datasets,jobs,listing,models,uploading,watching}.py; do \
 	  diff -r --brief -x __init__.py -x __pycache__ "$$path" "build/fresh/$$path" || \
-	    { echo "$$path is not what proto/ generates: run make proto and commit"; exit 1; }; \
+	    { echo "$$path is not what make proto writes: run it and commit"; exit 1; }; \
 	done
 	@echo "check: all green"
 
 clean:
-	rm -rf .venv .venv-proto .traind build *.egg-info clients/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-proto .traind build .hypothesis *.egg-info clients/*.egg-info .mypy_cache .pytest_cache .ruff_cache

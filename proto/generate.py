@@ -5,7 +5,7 @@
 FOLDER (the checkout by default) receives
   clients/traind/v1/*_pb2.py, *_pb2_grpc.py and their .pyi     messages, stubs and servicers
   clients/buf/validate/validate_pb2.py                         the validation rules' options, which the messages import
-  service/rest/api.binpb                                       every descriptor with its comments: routes and OpenAPI
+  clients/traind/v1/api.binpb                                  every descriptor with its comments: OpenAPI, JSON Schema
   build/api.binpb                                              the same with all imports, for `buf lint`
 """
 
@@ -30,7 +30,7 @@ def validation_rules() -> bytes:
 def main() -> None:
     """Generate everything."""
     out = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT.parent
-    for folder in ("build", "clients", "service/rest"):
+    for folder in ("build", "clients/traind/v1"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     rules = out / "build" / "validate.binpb"
     rules.write_bytes(validation_rules())
@@ -52,7 +52,7 @@ def main() -> None:
     services = [p for p in ours if "service " in (ROOT / p).read_text(encoding="utf-8")]
     subprocess.run([*protoc, *stubs, *services], check=True, env=env)
     with_comments = [*protoc, "--include_source_info"]
-    for target, imports in (("service/rest/api.binpb", []), ("build/api.binpb", ["--include_imports"])):
+    for target, imports in (("clients/traind/v1/api.binpb", []), ("build/api.binpb", ["--include_imports"])):
         subprocess.run(
             [*with_comments, *imports, f"--descriptor_set_out={out / target}", *ours],
             check=True,

@@ -1,12 +1,13 @@
 """The commands of `python -m service`: each reads the settings, wires the parts, runs."""
 
-import logging
 import os
 import sys
 
 import click
 
+from service import accounts
 from service.errors import TraindError
+from service.machine import logs
 from service.machine.folders import make_folders
 from service.settings import SettingError, Settings
 from service.store import users
@@ -16,9 +17,7 @@ from service.store.database import Database
 def main() -> None:
     """Run a command; what cannot be used is one line on stderr: exit 2 for a setting or a name, 1 for a failure."""
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # It tells of each of its plugins.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.configure()
     try:
         cli(prog_name="python -m service")
     except (SettingError, ValueError) as error:
@@ -77,6 +76,34 @@ def copy_objects() -> None:
 
 
 @cli.command()
+@click.option("--dry-run", is_flag=True, help="Change nothing, and tell what would be collected.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+def housekeeping(*, dry_run: bool, as_json: bool) -> None:
+    """Collect what nobody needs any more. Servers do it by themselves, every TRAIND_HOUSEKEEPING_S."""
+    from service.programs.housekeeping import keep_house
+
+    sys.exit(keep_house(Settings.from_env(), click.echo, dry_run=dry_run, as_json=as_json))
+
+
+@cli.command()
+@click.argument("target")
+def backup(target: str) -> None:
+    """Write all data of a server with SQLite to TARGET, a new .tar file or a folder, while the server runs."""
+    from service.programs.backup import back_up
+
+    sys.exit(back_up(Settings.from_env(), target, click.echo))
+
+
+@cli.command()
+@click.argument("source")
+def restore(source: str) -> None:
+    """Fill an empty data folder out of SOURCE, the .tar file of a backup."""
+    from service.programs.restore import restore as fill
+
+    sys.exit(fill(Settings.from_env(), source, click.echo))
+
+
+@cli.command()
 @click.argument("role", type=click.Choice(["api", "worker"]))
 def health(role: str) -> None:
     """Look whether the server or the worker of this data folder can do its work: for health checks."""
@@ -93,7 +120,6 @@ def doctor() -> None:
     sys.exit(examine(click.echo))
 
 
-# Accounts load torch with them, and `up` must not: these commands import what they need.
 @cli.group()
 def user() -> None:
     """Users and their tokens."""
@@ -112,8 +138,6 @@ SCOPES = click.option(
 @SCOPES
 def add(name: str, scopes: str) -> None:
     """Make a user and print their first token, this once."""
-    from service import accounts
-
     database = _database()
     accounts.create_user(database, name)
     click.echo(accounts.create_token(database, name, scopes.split(",")))
@@ -124,16 +148,12 @@ def add(name: str, scopes: str) -> None:
 @SCOPES
 def token(name: str, scopes: str) -> None:
     """Make another token for a user and print it, this once."""
-    from service import accounts
-
     click.echo(accounts.create_token(_database(), name, scopes.split(",")))
 
 
 @user.command(name="list")
 def list_() -> None:
     """List users, and for each the ids and scopes of their tokens."""
-    from service import accounts
-
     database = _database()
     with database.read() as connection:
         rows = users.list_users(connection)
@@ -148,8 +168,6 @@ def list_() -> None:
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
     """End a token by its 8 characters: the KIND of `trd_KIND1234_…` in `user list`."""
-    from service import accounts
-
     bare = token_id.removeprefix("trd_").partition("_")[0]
     if not accounts.revoke_token(_database(), bare):
         raise ValueError(f"there is no token {bare!r} that could be revoked; `python -m service user list` shows them")

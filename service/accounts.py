@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Collection
 
-from service.app import App, Caller
+from service.callers import Caller
 from service.errors import TokenRejected, TokenRequired
 from service.policy import SCOPES
 from service.store import users
@@ -62,7 +62,7 @@ def create_token(database: Database, user_name: str, scopes: Collection[str], ex
             connection,
             user_id=user.id,
             token_id=token_id,
-            token_hash=_hash(text),
+            token_hash=users.hash_of(text),
             scopes=frozenset(scopes),
             expires_at=expires_at,
         )
@@ -84,31 +84,31 @@ def list_tokens(database: Database, user_name: str) -> list[TokenRow]:
         return list(users.list_tokens(connection, user.id))
 
 
-def authenticate(app: App, authorization: str | None) -> Caller:
+def authenticate(database: Database, authorization: str | None) -> Caller:
     """Who sends this `authorization` header. Asks SQL at most once in BELIEVED_S for each token.
 
     Raises TokenRequired without a header, TokenRejected for whatever is no good token; both cost the same effort.
     """
     token = _bearer(authorization)
-    memory, digest = _memory_of(app.database), _hash(token)
+    memory, digest = _memory_of(database), users.hash_of(token)
     known, caller = memory.recall(digest)
     if not known:
-        caller = _ask(app.database, token, digest)
+        caller = _ask(database, token, digest)
         memory.keep(digest, caller)
     if caller is None:
         raise TokenRejected(REJECTED)
     return caller
 
 
-def remembered(app: App, authorization: str | None) -> Caller | None:
+def remembered(database: Database, authorization: str | None) -> Caller | None:
     """The caller if SQL need not be asked now: what an event loop may call."""
     token = _bearer(authorization)
-    return _memory_of(app.database).recall(_hash(token))[1]
+    return _memory_of(database).recall(users.hash_of(token))[1]
 
 
-def check_still_valid(app: App, caller: Caller) -> None:
+def check_still_valid(database: Database, caller: Caller) -> None:
     """Raise TokenRejected once the caller's token has been revoked or has expired: for calls that last."""
-    with app.database.read() as connection:
+    with database.read() as connection:
         row = users.find_token(connection, caller.token_id)
         if row is None or not _holds(row, now(connection)):
             raise TokenRejected(REJECTED)
@@ -164,7 +164,3 @@ def _ask(database: Database, token: str, digest: str) -> Caller | None:
 
 def _holds(row: TokenRow, moment: float) -> bool:
     return row.revoked_at is None and (row.expires_at is None or moment < row.expires_at)
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

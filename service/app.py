@@ -1,12 +1,13 @@
 """What every verb of the service is given: the wiring of one server process, made once at its start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.data.objects import ObjectFolder
 from service.model_cache import ModelCache
 from service.settings import Settings
 from service.store.database import Database
+from service.webhooks.targets import Target
 
 
 def _nobody_listens() -> None:
@@ -22,16 +23,6 @@ class App:
     objects: ObjectFolder
     # Called after the commit of a new or resumed job: the dispatcher sends tickets from its own thread.
     job_queued: Callable[[], None] = field(default=_nobody_listens)
+    # Who can be told of a job's end, by name.
+    webhooks: Mapping[str, Target] = field(default_factory=dict)
     models: ModelCache = field(default_factory=ModelCache)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls: made by accounts.authenticate from a token."""
-
-    user_id: str
-    # The slug that begins the user's data sets and models: `kim`.
-    user_name: str
-    token_id: str
-    # Of `read`, `submit`, `predict`, `admin`.
-    scopes: frozenset[str]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,13 +12,15 @@ from google.protobuf import empty_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service import references, uploads
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.data import table as tables
 from service.data.ingest import Ingested, ingest_table, profile_table
 from service.data.objects import disk_full_refused, hash_file
 from service.data.reading.encodings import known_encoding
 from service.data.reading.header import known_delimiter
 from service.errors import DatasetInUse, invalid
+from service.points import point
 from service.store import datasets as dataset_store
 from service.store.records import DatasetRow, UploadRow
 from traind.v1 import datasets_pb2, profiles_pb2, tables_pb2
@@ -50,7 +51,7 @@ def create_dataset(app: App, caller: Caller, request: datasets_pb2.CreateDataset
     source = request.source
     display_name = _display_name(source.display_name) or request.dataset_id
     with uploads.hold_upload(app, caller, source.upload, "source.upload") as (upload, path), disk_full_refused():
-        content = _Content(upload, path, _whole_file(upload, path), _options_hash(source))
+        content = _Content(upload, path, uploads.whole_file(upload, path, "source.upload"), _options_hash(source))
         row = _same(app, request.dataset_id, content)
         if row is None:
             ingested = ingest_table(
@@ -110,6 +111,7 @@ def delete_dataset(app: App, caller: Caller, request: datasets_pb2.DeleteDataset
             # The deletion comes first: from then on no job can be added that uses them, so the question is exact.
             rows = dataset_store.delete(connection, caller.user_id, reference.slug, reference.version)
             _refuse_use(request.name, dataset_store.in_use(connection, [row.id for row in rows]))
+        point("C18")
         _remove_unused(app, {sha256 for row in rows for sha256 in (row.sha256, row.table_sha256)})
     return empty_pb2.Empty()
 
@@ -163,22 +165,6 @@ def _display_name(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _whole_file(upload: UploadRow, path: Path) -> str:
-    """The SHA-256 of an upload that is all there. Raises InvalidField where size or hash are not as announced."""
-    size = uploads.declared_size(upload)
-    if size is not None and upload.received != size:
-        raise invalid("source.upload", f"{upload.received:,} of {size:,} bytes have arrived; write the rest first")
-    if path.stat().st_size != upload.received:
-        # Bytes that came after the last that were acknowledged.
-        os.truncate(path, upload.received)
-    sha256 = hash_file(path)
-    if upload.sha256 and upload.sha256 != sha256:
-        raise invalid(
-            "source.upload", f"has the SHA-256 {sha256}, announced was {upload.sha256}; upload the file again"
-        )
-    return sha256
-
-
 def _options_hash(source: datasets_pb2.DatasetSource) -> str:
     """What stands for the way in which a file is read.
 
@@ -221,6 +207,7 @@ def _keep(
             try:
                 app.objects.put(copy, content.sha256)
                 app.objects.put(ingested.table, table_sha256)
+                point("C17")
                 return _add_row(app, request, content, ingested, display_name, table_sha256)
             finally:
                 # Those of a row that was not added, or had come meanwhile with a table of its own.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from service import ledger
 from service.errors import TraindError
+from service.points import point
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import BrokerUnavailable, Tickets
@@ -101,12 +102,16 @@ class Dispatcher:
                 self._unread = self._tickets.waiting(DEVICE)
             count = min(count, self._most_unread - self._unread)
             if count > 0:
+                point("C3")
                 self._tickets.send(DEVICE, count)
                 self._unread += count
         except BrokerUnavailable as error:
             if not self._broker_is_gone:
                 log.warning("no tickets can be sent; workers find jobs by their own sweep: %s", error)
             self._broker_is_gone = True
+        except Exception:
+            # As above: the thread goes on.
+            log.exception("no tickets were sent, the next sweep sends them")
         else:
             if self._broker_is_gone:
                 log.warning("tickets can be sent again")

@@ -6,6 +6,7 @@ rest/errors.py). The reasons are those of proto/traind/v1/errors.proto.
     TraindError
       InvalidField             a field of the request is wrong; names the field, the limit and the cure
       InvalidTable             the file is no table that can be read; names line, column and value
+      InvalidModelFile         the file is no model that this server can take
       MalformedBody            the body is not what the method takes
       TokenRequired            no token came with the call
       TokenRejected            the token is unknown, expired or revoked
@@ -19,9 +20,10 @@ rest/errors.py). The reasons are those of proto/traind/v1/errors.proto.
       WrongState               the job's state does not allow the move
       OffsetMismatch           the chunk does not start where the upload stands
       TooLarge                 body, message, file or table above the limit
-      TooManyParameters        the network is larger than the server allows
+      TooManyParameters        the network is larger, or the job needs more memory, than the server allows
       HeadersTooLarge          headers or metadata above the limit
       RateLimited              too many calls at once
+      QueueFull                as many jobs of the caller wait as may
       DiskFull                 nothing was stored
       DatabaseUnavailable      the database did not answer; the call can be sent again
         ObjectsUnavailable     the object store did not answer; the call can be sent again
@@ -74,6 +76,12 @@ class InvalidTable(TraindError):
     """The file is no table that can be read."""
 
     code, reason = "INVALID_ARGUMENT", "INVALID_TABLE"
+
+
+class InvalidModelFile(TraindError):
+    """The file is no model that this server can take."""
+
+    code, reason = "INVALID_ARGUMENT", "INVALID_MODEL_FILE"
 
 
 class MalformedBody(TraindError):
@@ -172,6 +180,12 @@ class RateLimited(TraindError):
     code, reason = "RESOURCE_EXHAUSTED", "RATE_LIMITED"
 
 
+class QueueFull(TraindError):
+    """As many jobs of the caller wait as may wait at once."""
+
+    code, reason = "RESOURCE_EXHAUSTED", "QUEUE_FULL"
+
+
 class DiskFull(TraindError):
     """The server's disk is full; nothing was stored."""
 
@@ -185,7 +199,9 @@ class DatabaseUnavailable(TraindError):
 
 
 class ObjectsUnavailable(DatabaseUnavailable):
-    """The object store did not answer in time; to callers and workers it is a part of the database."""
+    """The object store did not answer in time; to workers it is a part of the database."""
+
+    code, reason = "UNAVAILABLE", "OBJECTS_UNAVAILABLE"
 
 
 class ShuttingDown(TraindError):

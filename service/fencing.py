@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from google.protobuf.json_format import MessageToJson
 
 from service.errors import WrongState
-from service.store import artifacts, events, jobs, metrics, models, moves
+from service.store import artifacts, events, jobs, metrics, models, moves, webhooks
 from service.store.database import Connection
 from service.store.records import JobRow, ModelRows, encode_figures
 from service.store.tables import ENDED_STATES, LIVE_STATES, LOSSES_CAP
 from traind.v1 import jobs_pb2, tables_pb2
 
+# What is staged and not published for so long was left by a worker that died.
+STAGED_S = 3600.0
 LONGEST_MESSAGE = 2000  # characters of a failure or a log line
 
 
@@ -106,7 +108,7 @@ def settled_before(connection: Connection, claim: Claim, states: Collection[str]
 
 
 def advance(
-    connection: Connection, claim: Claim, epochs: Sequence[EpochFigures], checkpoint_id: str, best_epoch: int
+    connection: Connection, claim: Claim, epochs: Sequence[EpochFigures], checkpoint_id: str | None, best_epoch: int
 ) -> tuple[Sequence[EpochFigures], moves.Standing | None]:
     """Move the job to the last of `epochs`, passing over those that are stored; answers what is left to store.
 
@@ -156,6 +158,29 @@ def store_points(connection: Connection, claim: Claim, epochs: Sequence[EpochFig
     metrics.insert(connection, claim.job.id, points)
 
 
+def hold_checkpoint(connection: Connection, claim: Claim, checkpoint_id: str, data: bytes | None) -> None:
+    """Give the job its newest checkpoint, and drop all but that and the one before; `data` is None if it is staged."""
+    holder = job_holder(claim.job.id)
+    if data is None:
+        artifacts.publish(connection, checkpoint_id, holder)
+    else:
+        artifacts.store_small(connection, data, "checkpoint", holder, checkpoint_id)
+    drop_older_checkpoints(connection, claim.job.id)
+
+
+def drop_older_checkpoints(connection: Connection, job_id: str) -> None:
+    """Let go of all checkpoints that the job's row does not name any more: it names two, and one after its end."""
+    named = moves.checkpoints(connection, job_id)
+    if named:
+        artifacts.release_others(connection, job_holder(job_id), named[0], named[-1])
+
+
+def note_end(connection: Connection, job_id: str) -> None:
+    """After a move that ended the job: one checkpoint is enough, and who wants to hear of it shall."""
+    drop_older_checkpoints(connection, job_id)
+    webhooks.add_for(connection, job_id)
+
+
 def finding_bodies(
     connection: Connection, claim: Claim, findings: Sequence[tables_pb2.Finding]
 ) -> list[tuple[str, str]]:
@@ -202,7 +227,7 @@ def add_model(connection: Connection, job: JobRow, model: NewModel, staged: str 
 
 
 def note_state(connection: Connection, job_id: str, moved: moves.Standing, message: str) -> None:
-    """After a move that counted one event: that event, and no checkpoint for a job that has ended."""
+    """After a move that counted one event: that event, and what belongs to an end."""
     failure = None
     if moved.failure_reason is not None:
         reason = jobs_pb2.Failure.Reason.Value(moved.failure_reason)
@@ -211,7 +236,7 @@ def note_state(connection: Connection, job_id: str, moved: moves.Standing, messa
     body = events.state_json(moved.state, message, failure)
     events.insert_all(connection, job_id, moved.attempt, moved.last_seq, [("state", body)])
     if moved.state in ENDED_STATES:
-        artifacts.release(connection, job_holder(job_id))
+        note_end(connection, job_id)
 
 
 def asked(
@@ -243,12 +268,17 @@ def job_holder(job_id: str) -> str:
     return f"job:{job_id}"
 
 
-def loss_told(message: str) -> str:
-    """Why a job FAILED that lost its workers, and what to do."""
-    return (
-        f"its worker was lost {LOSSES_CAP} times in a row without a finished epoch between, the last time: {message}. "
-        "If memory ran out, make the network or the batch smaller; else ask the administrator for the worker's log, "
-        "and submit the job again"
+def loss_told(message: str, *, out_of_memory: bool = False) -> tuple[str, str]:
+    """Reason and words by which a job FAILED that lost its workers, with what to do."""
+    lost = f"its worker was lost {LOSSES_CAP} times in a row without a finished epoch between, the last time: {message}"
+    if out_of_memory:
+        return "OUT_OF_MEMORY", (
+            f"{lost}. Make the network or the batch smaller, or ask the administrator what else takes the worker's "
+            "memory, and submit the job again"
+        )
+    return "WORKER_LOST", (
+        f"{lost}. If memory ran out, make the network or the batch smaller; else ask the administrator for the "
+        "worker's log, and submit the job again"
     )
 
 

@@ -1,4 +1,4 @@
-"""The life of a job row, used by the service and by its workers.
+"""The life of a job row, used by the service and by its workers. What a running attempt writes is in attempts.py.
 
     from        verb                                to
     QUEUED      claim                               RUNNING     attempt + 1
@@ -10,8 +10,9 @@
     RUNNING     succeed (PAUSING, CANCELLING too)   SUCCEEDED   the work was done before anybody could stop it
     RUNNING     fail (PAUSING, CANCELLING too)      FAILED
     RUNNING     settle_stopped                      QUEUED      the worker drains
+    RUNNING     settle_left                         QUEUED      the worker is too old for its checkpoint; after LEFT_S
     RUNNING     lost, reconcile                     QUEUED      losses + 1, after a back-off
-    RUNNING     lost, reconcile, for the 3rd time   FAILED      WORKER_LOST
+    RUNNING     lost, reconcile, for the 3rd time   FAILED      WORKER_LOST, or OUT_OF_MEMORY where `lost` says so
     PAUSING     settle_stopped, lost, reconcile     PAUSED
     CANCELLING  settle_stopped, lost, reconcile     CANCELLED
 
@@ -26,43 +27,51 @@ Errors of all: DatabaseUnavailable, DiskFull, DataCorrupt of the store.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.json_format import MessageToJson
-
+from service.attempts import (
+    add_finding,
+    add_log,
+    going_on,
+    keep_checkpoint,
+    publish_epochs,
+    rewind,
+    stored_figures,
+)
 from service.fencing import (
+    STAGED_S,
     Beat,
     Claim,
     EpochFigures,
     Fenced,
     NewModel,
     add_model,
-    advance,
     asked,
     beat_of,
     clean,
     epoch_bodies,
-    fence,
     fenced,
     figures_json,
     finding_bodies,
     following,
-    job_holder,
     loss_told,
+    note_end,
     note_state,
     settled_before,
     store_points,
 )
-from service.store import artifacts, events, jobs, moves
+from service.points import point
+from service.store import artifacts, events, jobs, moves, refusals
 from service.store.database import Database
 from service.store.records import JobRow, encode_figures
 from service.store.tables import STATES
 from traind.v1 import jobs_pb2, tables_pb2
 
-__all__ = ["Beat", "Claim", "EpochFigures", "Fenced", "NewModel", "Reconciled", "beat", "cancel", "claim", "fail"]
-__all__ += ["add_finding", "add_log", "look", "lost", "pause", "publish_epochs", "reconcile", "resume"]
-__all__ += ["settle_stopped", "succeed"]
+__all__ = ["Beat", "Claim", "EpochFigures", "Fenced", "NewModel", "Reconciled", "any_waits", "beat", "cancel", "claim"]
+__all__ += ["add_finding", "add_log", "fail", "going_on", "keep_checkpoint", "look", "lost", "note_refused", "pause"]
+__all__ += ["publish_epochs", "reconcile", "resume", "rewind", "settle_left", "settle_stopped", "stored_figures"]
+__all__ += ["succeed"]
 
-# What is staged and not published for so long was left by a worker that died.
-STAGED_S = 3600.0
+# Seconds for which nobody claims a job again that an older worker has left: a newer one waits as long at most.
+LEFT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,17 @@ class Reconciled:
     staged: int
 
 
+def any_waits(database: Database) -> bool:
+    """Whether a claim would find a job now; takes no lock."""
+    with database.read() as connection:
+        return moves.any_runnable(connection)
+
+
 def claim(database: Database, worker: str, lease_s: float) -> Claim | None:
     """Take the queued job that waits longest; None if none waits, which takes no write lock."""
-    with database.read() as connection:
-        if not moves.any_runnable(connection):
-            return None
+    if not any_waits(database):
+        return None
+    point("C4")
     with database.write() as connection:
         claimed = moves.claim(connection, worker, lease_s)
         if claimed is None:
@@ -104,46 +119,6 @@ def look(database: Database, claim: Claim) -> Beat:
         return beat_of(moves.standing(connection, claim.job.id), claim)
 
 
-def publish_epochs(
-    database: Database, claim: Claim, epochs: Sequence[EpochFigures], checkpoint: bytes, best_epoch: int
-) -> None:
-    """Store finished epochs, one event each, with the checkpoint from which the one after the last goes on.
-
-    `epochs` ascend without a gap from the one after those stored; stored ones are passed over. All of it, or nothing:
-    a job taken over by another worker goes on exactly behind its last stored epoch. Raises Fenced.
-    """
-    large = len(checkpoint) > artifacts.CHUNK_BYTES
-    checkpoint_id = artifacts.stage(database, checkpoint, "checkpoint") if large else artifacts.new_id()
-    with database.write() as connection:
-        epochs, moved = advance(connection, claim, epochs, checkpoint_id, best_epoch)
-        if moved is None:
-            return
-        artifacts.release(connection, job_holder(claim.job.id))
-        if large:
-            artifacts.publish(connection, checkpoint_id, job_holder(claim.job.id))
-        else:
-            artifacts.store_small(connection, checkpoint, "checkpoint", job_holder(claim.job.id), checkpoint_id)
-        store_points(connection, claim, epochs)
-        first_seq = moved.last_seq - len(epochs) + 1
-        events.insert_all(connection, claim.job.id, claim.attempt, first_seq, epoch_bodies(epochs))
-
-
-def add_finding(database: Database, claim: Claim, finding: tables_pb2.Finding) -> None:
-    """Tell the owner something; the same finding again, by a later attempt, is not told twice. Raises Fenced."""
-    with database.write() as connection:
-        fence(connection, claim)
-        for kind, body in finding_bodies(connection, claim, [finding]):
-            events.append(connection, claim.job.id, claim.attempt, kind, body)
-
-
-def add_log(database: Database, claim: Claim, message: str) -> None:
-    """Add a line to the job's log. Raises Fenced."""
-    body = MessageToJson(jobs_pb2.LogLine(message=clean(message)), indent=None)
-    with database.write() as connection:
-        fence(connection, claim)
-        events.append(connection, claim.job.id, claim.attempt, "log", body)
-
-
 def succeed(
     database: Database,
     claim: Claim,
@@ -157,6 +132,7 @@ def succeed(
 
     A pause or cancel that came too late changes nothing: the work is done. Raises Fenced.
     """
+    point("C11")
     large = model is not None and len(model.weights) > artifacts.CHUNK_BYTES
     staged = artifacts.stage(database, model.weights, "weights") if model and large else None
     figures = encode_figures(metrics)
@@ -164,12 +140,14 @@ def succeed(
         moved = moves.succeed(connection, claim.job.id, claim.attempt, best_epoch=best_epoch, metrics_json=figures)
         if moved is None:
             return settled_before(connection, claim, {"SUCCEEDED"}).model_name
-        artifacts.release(connection, job_holder(claim.job.id))
+        note_end(connection, claim.job.id)
         name = add_model(connection, claim.job, model, staged) if model else ""
+        point("C12")
         moves.set_values(connection, claim.job.id, model_name=name)
         last = ("state", events.state_json("SUCCEEDED", model_version=name))
         told = [*finding_bodies(connection, claim, findings), last]
         events.append_all(connection, claim.job.id, claim.attempt, told)
+    point("C13")
     return name
 
 
@@ -192,7 +170,7 @@ def fail(
             if here.failure_reason != reason:
                 raise fenced(claim, here)
             return
-        artifacts.release(connection, job_holder(claim.job.id))
+        note_end(connection, claim.job.id)
         new = following(epochs, moved.epoch)
         store_points(connection, claim, new)
         if new:
@@ -204,19 +182,41 @@ def fail(
 
 def settle_stopped(database: Database, claim: Claim) -> str:
     """After the trainer stopped as it was asked to; answers the new state. Raises Fenced."""
+    return _settle_without_loss(database, claim, "the worker makes room", 0.0)
+
+
+def settle_left(database: Database, claim: Claim) -> str:
+    """After the trainer left the job, as it was, to a worker of a newer version; answers the new state.
+
+    Nobody claims it again for LEFT_S, so that older workers try it now and then and not all the time. Raises Fenced.
+    """
+    return _settle_without_loss(database, claim, "it waits for a worker of a newer version", LEFT_S)
+
+
+def _settle_without_loss(database: Database, claim: Claim, why: str, wait_s: float) -> str:
     with database.write() as connection:
-        moved = moves.stop(connection, claim.job.id, claim.attempt)
+        moved = moves.stop(connection, claim.job.id, claim.attempt, wait_s)
         if moved is None:
             return settled_before(connection, claim, {"CANCELLED", "PAUSED", "QUEUED"}).state
-        note_state(connection, claim.job.id, moved, "the worker makes room" if moved.state == "QUEUED" else "")
+        note_state(connection, claim.job.id, moved, why if moved.state == "QUEUED" else "")
         return moved.state
 
 
-def lost(database: Database, claim: Claim, message: str) -> str:
-    """After the trainer died; answers the new state, or that in which it had left the job. Raises Fenced."""
+def note_refused(database: Database, claim: Claim, count: int) -> None:
+    """Count writes of this attempt that were refused because the job was not its own any more."""
+    with database.write() as connection:
+        refusals.add(connection, claim.job.id, claim.worker, count)
+
+
+def lost(database: Database, claim: Claim, message: str, *, out_of_memory: bool = False) -> str:
+    """After the trainer died; answers the new state, or that in which it had left the job. Raises Fenced.
+
+    `out_of_memory` tells that the system probably killed it for lack of memory.
+    """
     message = clean(message)
     with database.write() as connection:
-        moved = moves.lose(connection, claim.job.id, claim.attempt, loss_told(message), expired_only=False)
+        failure = loss_told(message, out_of_memory=out_of_memory)
+        moved = moves.lose(connection, claim.job.id, claim.attempt, failure, expired_only=False)
         if moved is None:
             return settled_before(connection, claim, STATES).state
         note_state(connection, claim.job.id, moved, message)
@@ -226,18 +226,15 @@ def lost(database: Database, claim: Claim, message: str) -> str:
 def reconcile(database: Database) -> Reconciled:
     """Settle jobs whose worker has not renewed its lease, and collect what dead workers left. Any process may."""
     with database.read() as connection:
-        suspects, abandoned = moves.expired(connection), artifacts.abandoned(connection, STAGED_S)
-    message, expired, staged = "the worker did not answer for the whole of its lease", 0, 0
+        suspects, abandoned = moves.expired(connection), artifacts.any_abandoned(connection, STAGED_S)
+    message, expired = "the worker did not answer for the whole of its lease", 0
     for job_id, attempt in suspects:
         with database.write() as connection:
             moved = moves.lose(connection, job_id, attempt, loss_told(message), expired_only=True)
             if moved is not None:
                 note_state(connection, job_id, moved, message)
                 expired += 1
-    for _ in abandoned:
-        # One by one, for deleting long values keeps other writers waiting.
-        with database.write() as connection:
-            staged += artifacts.collect_staged(connection, STAGED_S, at_most=1)
+    staged = artifacts.collect(database, STAGED_S) if abandoned else 0
     with database.read() as connection:
         return Reconciled(expired, moves.count_runnable(connection), staged)
 

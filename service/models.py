@@ -7,8 +7,9 @@ from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service import datasets, references
-from service.app import App, Caller
-from service.errors import InvalidField, NotFound, TooLarge, Violation, invalid, shown
+from service.app import App
+from service.callers import Caller
+from service.errors import InvalidField, NotFound, TooLarge, Violation, WrongState, invalid, shown
 from service.modelling import measuring, specs, tensors
 from service.modelling.predictor import decode_preprocessing
 from service.store import artifacts
@@ -83,7 +84,7 @@ def _count_bits(data: bytes) -> int:
 
 def evaluate_model(app: App, caller: Caller, request: models_pb2.EvaluateModelRequest) -> models_pb2.Evaluation:
     """Measure a model on every row of a data set."""
-    row = find_model(app, caller, request.name, "name")
+    row = require_model(app, caller, request.name, "name")
     dataset = datasets.find_dataset(app, caller, request.dataset, "dataset")
     loss = request.loss if request.HasField("loss") else None
     check_fit(row, dataset, loss, "")
@@ -111,6 +112,35 @@ def find_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
     if row is None:
         raise references.not_found("models", text)
     return row
+
+
+def require_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
+    """The model that a caller wants to use. Raises WrongState, too, where a job of theirs was to make it."""
+    try:
+        return find_model(app, caller, text, field)
+    except NotFound as absent:
+        maker = _find_maker(app, caller, references.parse_reference("models", text, caller.user_name, field))
+        if maker is None:
+            raise
+        raise _not_made(text, maker) from absent
+
+
+def _find_maker(app: App, caller: Caller, reference: references.Reference) -> model_store.Maker | None:
+    if reference.owner_name != caller.user_name:
+        return None
+    with app.database.read() as connection:
+        return model_store.find_maker(connection, caller.user_id, reference.slug, reference.version)
+
+
+def _not_made(text: str, maker: model_store.Maker) -> WrongState:
+    """A model that is not there because its job has not come to that, or never will."""
+    job = f"jobs/{maker.job_id}"
+    if maker.ended:
+        told = f"{job}, which was to make it, is {maker.state}: GET /v1/{job} tells more; train it again"
+    else:
+        told = f"{job}, which is to make it, is {maker.state}; wait until it is SUCCEEDED"
+    metadata = {"resource": text, "job": job, "state": maker.state}
+    return WrongState(f"{shown(text)} is not made yet: {told}", metadata=metadata)
 
 
 def check_fit(model: ModelRow, dataset: DatasetRow, loss: losses_pb2.Loss | None, prefix: str) -> None:
@@ -173,6 +203,7 @@ def _name(row: ModelRow) -> str:
 def _encode(row: ModelRow) -> models_pb2.Model:
     created = Timestamp()
     created.FromMicroseconds(round(row.created_at * 1_000_000))
+    origin = json_format.Parse(row.origin_json, models_pb2.Origin()) if row.origin_json else None
     return models_pb2.Model(
         name=_name(row),
         display_name=row.display_name,
@@ -192,4 +223,5 @@ def _encode(row: ModelRow) -> models_pb2.Model:
         best_epoch=row.best_epoch,
         engine=row.engine,
         create_time=created,
+        origin=origin,
     )

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from service.app import Caller
+from service.callers import Caller
 from service.errors import ScopeMissing
 
 Scope = Literal["read", "submit", "predict", "admin"]
@@ -24,9 +24,12 @@ TABLE: dict[str, Scope] = {
     "traind.v1.JobService.CreateJob": "submit",
     "traind.v1.JobService.GetJob": "read",
     "traind.v1.JobService.ListJobs": "read",
+    "traind.v1.JobService.ListQueue": "read",
     "traind.v1.JobService.CancelJob": "submit",
     "traind.v1.JobService.PauseJob": "submit",
     "traind.v1.JobService.ResumeJob": "submit",
+    "traind.v1.JobService.RetryJob": "submit",
+    "traind.v1.JobService.ForkJob": "submit",
     "traind.v1.JobService.WatchJob": "read",
     "traind.v1.JobService.GetHistory": "read",
     "traind.v1.ModelService.GetModel": "read",
@@ -34,6 +37,8 @@ TABLE: dict[str, Scope] = {
     "traind.v1.ModelService.GetWeights": "read",
     "traind.v1.ModelService.GetSplit": "read",
     "traind.v1.ModelService.EvaluateModel": "predict",
+    "traind.v1.ModelService.ExportModel": "read",
+    "traind.v1.ModelService.ImportModel": "submit",
     "traind.v1.PredictionService.Predict": "predict",
     "traind.v1.ServerService.GetServerInfo": "read",
 }

@@ -3,11 +3,12 @@
 import numpy as np
 
 from service import references
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.data.table import table_from_values
 from service.errors import TooLarge
 from service.modelling.predictor import Predicted, Predictor
-from service.models import find_model
+from service.models import require_model
 from service.store.records import ModelRow
 from traind.v1 import predictions_pb2, tables_pb2
 
@@ -16,7 +17,7 @@ ANSWERED_NUMBERS = 400_000  # numbers of one answer: 8 bytes each fill most of t
 
 def predict(app: App, caller: Caller, request: predictions_pb2.PredictRequest) -> predictions_pb2.PredictResponse:
     """Predict for every row of the request, in its order."""
-    row = find_model(app, caller, request.name, "name")
+    row = require_model(app, caller, request.name, "name")
     predictor = app.models.get(app.database, row)
     table = table_from_values(request.columns, predictor.inputs)
     _check_size(predictor, table.row_count, hidden=request.return_hidden)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from service import datasets, references
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.data.association import association
 from service.modelling.proposing.goal import Goal
 from service.modelling.proposing.inputs import FEWEST_ROWS_TO_ACCUSE

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
-from service.errors import NotFound, invalid, shown
+from service.errors import InvalidField, NotFound, invalid, shown
 
 SLUG = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _VERSIONED = re.compile(
@@ -16,6 +16,8 @@ _VERSIONED = re.compile(
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 1000
+# Of which a page token can tell: the end of the year 9999, seconds since 1970.
+LAST_MOMENT = 253_402_300_800.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def _refuse_id(kind: str, text: str, field: str) -> str:
 
 def not_found(kind: str, name: str) -> NotFound:
     """The same answer for what does not exist and for what belongs to somebody else."""
-    return NotFound(f"there is no {name} that you may see; list yours with GET /v1/{kind}", metadata={"resource": name})
+    # There is no list of uploads: they end within the hour.
+    cure = "open another one with POST /v1/uploads" if kind == "uploads" else f"list yours with GET /v1/{kind}"
+    return NotFound(f"there is no {name} that you may see; {cure}", metadata={"resource": name})
 
 
 def version_name(kind: Literal["datasets", "models"], owner_name: str, slug: str, version: int) -> str:
@@ -83,6 +87,15 @@ def decode_page_token(token: str) -> tuple[float, str] | None:
         return None
     try:
         created_at, row_id = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return float(created_at), str(uuid.UUID(row_id))
-    except (ValueError, TypeError, AttributeError):
-        raise invalid("page_token", "is not the next_page_token of an answer; begin again without it") from None
+        place = float(created_at), str(uuid.UUID(row_id))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise forged_page_token() from None
+    # A token of ours has one spelling; base64 skips characters that it does not know.
+    if not 0 <= place[0] < LAST_MOMENT or encode_page_token(*place) != token:
+        raise forged_page_token()
+    return place
+
+
+def forged_page_token() -> InvalidField:
+    """A page token that no answer ever held."""
+    return invalid("page_token", "is not the next_page_token of an answer; begin again without it")

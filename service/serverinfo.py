@@ -1,13 +1,21 @@
 """What this server is: versions, limits, addresses."""
 
+import contextlib
+import shutil
 from dataclasses import dataclass
 
-from service.app import App, Caller
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from service.app import App
+from service.callers import Caller
 from service.calling.methods import MOST_MESSAGE_BYTES
+from service.store import workers as worker_store
 from traind.v1 import server_pb2
 from traind.version import __version__
 
 MIN_CLIENT_VERSION = "0.1.0"
+# What came after 0.1.0; a client that meets older servers too looks here before it counts on it.
+FEATURES = ("memory_estimate", "model_files", "queue")
 
 
 @dataclass
@@ -22,6 +30,10 @@ class Addresses:
     ) -> server_pb2.ServerInfo:
         """The verb."""
         settings = app.settings
+        with app.database.read() as connection:
+            workers = worker_store.alive(connection)
+        time = Timestamp()
+        time.GetCurrentTime()
         return server_pb2.ServerInfo(
             version=__version__,
             min_client_version=MIN_CLIENT_VERSION,
@@ -35,4 +47,16 @@ class Addresses:
             max_parameters=settings.max_parameters,
             http_port=self.http_port,
             grpc_port=self.grpc_port,
+            features=FEATURES,
+            workers=len(workers),
+            slots=sum(worker.slots for worker in workers),
+            time=time,
+            free_bytes=_free_bytes(app),
         )
+
+
+def _free_bytes(app: App) -> int:
+    """Free bytes on the disk of the data folder; 0 where it cannot be asked."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(app.settings.data_dir).free
+    return 0

@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from service import weak_secrets
+from service.machine_cores import usable_cores
+from service.machine_memory import share_bytes
 
 MIB = 1 << 20
 GIB = 1 << 30
+DAY_S = 86_400.0
+LONGEST_KEPT_S = 3650 * DAY_S
+MOST_SLOTS = 256
 _OBJECT_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
 
 
@@ -37,6 +42,8 @@ class Settings:
     # TRAIND_TLS_CERT, TRAIND_TLS_KEY: PEM files (the certificate with its chain); both doors speak TLS then.
     tls_cert: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
+    # TRAIND_WEBHOOKS: a TOML file of the targets that jobs may name, each [name] with url and secret; mode 0600.
+    webhooks: pathlib.Path | None = None
     # TRAIND_INSECURE=on: no warning where an open address goes without TLS.
     insecure: bool = False
     # TRAIND_OBJECT_STORE: `s3://bucket/prefix` keeps the files of data sets where workers of other machines see them;
@@ -44,7 +51,7 @@ class Settings:
     object_store: str = ""
     # TRAIND_OBJECT_CACHE_BYTES: of fetched files, how many bytes stay on this machine.
     object_cache_bytes: int = 20 * GIB
-    # TRAIND_SLOTS: jobs that one worker runs at once.
+    # TRAIND_SLOTS: jobs that one worker runs at once; else one for each core that it may use.
     slots: int = 1
     # TRAIND_DEVICES: kinds of device this worker trains on.
     devices: tuple[str, ...] = ("cpu",)
@@ -53,8 +60,20 @@ class Settings:
     lease_s: float = 15.0
     beat_s: float = 3.0
     sweep_s: float = 5.0
+    # TRAIND_HOUSEKEEPING_S: how often what nobody needs is collected; 0 = only by the command.
+    housekeeping_s: float = 3600.0
+    # TRAIND_KEEP_CHECKPOINTS_S: how long a job's last checkpoint stays after its end; 0 = until the next housekeeping.
+    keep_checkpoints_s: float = 7 * DAY_S
+    # TRAIND_KEEP_WEBHOOKS_S: how long it is known what became of a webhook; 0 = until the next housekeeping.
+    keep_webhooks_s: float = 7 * DAY_S
+    # TRAIND_KEEP_ORPHANS_S: what nothing refers to stays so long, for it may belong to something under way.
+    keep_orphans_s: float = DAY_S
     # TRAIND_MAX_PARAMETERS: largest network that is taken.
     max_parameters: int = 50_000_000
+    # TRAIND_MAX_JOB_BYTES: memory of one job; else what this machine has for each of its slots.
+    max_job_bytes: int = 16 * GIB
+    # TRAIND_MAX_QUEUED_JOBS: jobs of one person that may wait at once.
+    max_queued_jobs: int = 1000
     # TRAIND_MAX_UPLOAD_BYTES: largest file.
     max_upload_bytes: int = 2048 * MIB
     # TRAIND_DOCS=off hides /openapi.json and /docs; TRAIND_REFLECTION=on shows the contract to grpcurl and the like.
@@ -66,6 +85,7 @@ class Settings:
         """Read the environment; raise SettingError naming the first variable that cannot be used."""
         env = _Reader(os.environ if environ is None else environ)
         default_dir = pathlib.Path(env.text("XDG_DATA_HOME", "~/.local/share")).expanduser() / "traind"
+        slots = env.whole("TRAIND_SLOTS", min(usable_cores(), MOST_SLOTS), 1, MOST_SLOTS)
         data_dir = pathlib.Path(env.text("TRAIND_DATA_DIR", str(default_dir))).expanduser().resolve()
         settings = cls(
             data_dir=data_dir,
@@ -77,15 +97,26 @@ class Settings:
             grpc_port=env.whole("TRAIND_GRPC_PORT", cls.grpc_port, 0, 65535),
             tls_cert=env.path("TRAIND_TLS_CERT"),
             tls_key=env.path("TRAIND_TLS_KEY"),
+            webhooks=env.path("TRAIND_WEBHOOKS"),
             insecure=env.switch("TRAIND_INSECURE", default=cls.insecure),
             object_store=env.text("TRAIND_OBJECT_STORE", "").rstrip("/"),
             object_cache_bytes=env.whole("TRAIND_OBJECT_CACHE_BYTES", cls.object_cache_bytes, MIB, 1 << 60),
-            slots=env.whole("TRAIND_SLOTS", os.cpu_count() or 1, 1, 256),
+            slots=slots,
             devices=tuple(d for d in env.text("TRAIND_DEVICES", "cpu").split(",") if d),
             lease_s=env.seconds("TRAIND_LEASE_S", cls.lease_s),
             beat_s=env.seconds("TRAIND_BEAT_S", cls.beat_s),
             sweep_s=env.seconds("TRAIND_SWEEP_S", cls.sweep_s),
+            housekeeping_s=env.span("TRAIND_HOUSEKEEPING_S", cls.housekeeping_s, 1, 7 * DAY_S, zero="off"),
+            keep_checkpoints_s=env.span(
+                "TRAIND_KEEP_CHECKPOINTS_S", cls.keep_checkpoints_s, 0, LONGEST_KEPT_S, zero="keep none"
+            ),
+            keep_webhooks_s=env.span(
+                "TRAIND_KEEP_WEBHOOKS_S", cls.keep_webhooks_s, 0, LONGEST_KEPT_S, zero="keep none"
+            ),
+            keep_orphans_s=env.span("TRAIND_KEEP_ORPHANS_S", cls.keep_orphans_s, 60, LONGEST_KEPT_S),
             max_parameters=env.whole("TRAIND_MAX_PARAMETERS", cls.max_parameters, 1, 10**12),
+            max_job_bytes=env.whole("TRAIND_MAX_JOB_BYTES", share_bytes(slots), MIB, 1 << 50),
+            max_queued_jobs=env.whole("TRAIND_MAX_QUEUED_JOBS", cls.max_queued_jobs, 1, 10**6),
             max_upload_bytes=env.whole("TRAIND_MAX_UPLOAD_BYTES", cls.max_upload_bytes, 1, 1 << 50),
             docs=env.switch("TRAIND_DOCS", default=cls.docs),
             reflection=env.switch("TRAIND_REFLECTION", default=cls.reflection),
@@ -183,6 +214,18 @@ class _Reader:
             number = float("nan")
         if not 0 < number <= 86400:
             raise SettingError(f"{name} is {given!r}: it must be a number of seconds above 0, at most 86400")
+        return number
+
+    def span(self, name: str, default: float, low: float, high: float, *, zero: str = "") -> float:
+        """Seconds from `low` to `high`, or 0 where it means something: `zero` says what."""
+        given = self.text(name, f"{default:g}")
+        try:
+            number = float(given)
+        except ValueError:
+            number = float("nan")
+        if not (low <= number <= high or (zero and number == 0)):
+            or_zero = f", or 0 ({zero})" if zero else ""
+            raise SettingError(f"{name} is {given!r}: it must be seconds from {low:.0f} to {high:.0f}{or_zero}")
         return number
 
     def switch(self, name: str, *, default: bool) -> bool:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 # The task that a ticket starts. It has no argument: the worker looks for itself what there is to do.
 WAKE = "traind.wake"
-# A ticket that nobody took for so long is thrown away; the sweep sends new ones.
-EXPIRES_S = 60
 # A broker that does not answer a publisher within this time counts as gone.
 PUBLISH_TIMEOUT_S = 2.0
 
@@ -44,7 +42,9 @@ class Tickets:
         """Send `count` tickets; raise BrokerUnavailable within a few seconds if the broker does not take them."""
         with self._translated():
             for _ in range(count):
-                self._app.send_task(WAKE, queue=queue_of(device), expires=EXPIRES_S, ignore_result=True)
+                # Without expiry, for a worker's clock would judge the sender's. The dispatcher keeps them few, and one
+                # that comes late finds nothing to do.
+                self._app.send_task(WAKE, queue=queue_of(device), ignore_result=True)
 
     def waiting(self, device: str) -> int:
         """How many tickets no worker has taken yet; raises BrokerUnavailable."""

@@ -1,8 +1,10 @@
-"""Uploads: files on their way in, each bound to its creator, resumable at an offset, thrown away after an hour."""
+"""Uploads: files on their way in, each bound to its creator, resumable at an offset, refused after an hour.
+
+What has expired is thrown away by housekeeping, which leaves those alone that a call holds.
+"""
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,12 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service import references
-from service.app import App, Caller
-from service.data.objects import disk_full_refused
-from service.errors import OffsetMismatch, RateLimited, TooLarge
+from service.app import App
+from service.callers import Caller
+from service.data.objects import disk_full_refused, hash_file
+from service.data.tmp_files import upload_path
+from service.errors import OffsetMismatch, RateLimited, TooLarge, invalid
+from service.points import point
 from service.store import uploads as upload_store
 from service.store.records import UploadRow
 from traind.v1 import uploads_pb2
@@ -21,8 +26,6 @@ from traind.v1 import uploads_pb2
 LIFETIME_S = 3600.0
 # A call waits so long while another one writes to the same upload or makes a data set of it.
 WAIT_S = 10.0
-# Scratch files of processes that were killed are thrown away after so long; an upload's file never gets so old.
-SCRATCH_LIFETIME_S = 24 * LIFETIME_S
 # Stands in the row of an upload whose size nobody told.
 _UNKNOWN_SIZE = 1 << 62
 
@@ -68,6 +71,7 @@ def write_chunk(app: App, caller: Caller, name: str, offset: int, data: bytes) -
         fresh = memoryview(data)[row.received - offset :]
         if fresh:
             _write(path, row.received, fresh)
+            point("C16")
             _note(app, row, row.received + len(fresh))
         return _encode(_find(app, caller, name, row.id))
 
@@ -79,18 +83,6 @@ def drop_upload(app: App, caller: Caller, name: str) -> None:
         gone = upload_store.delete(connection, caller.user_id, upload_id)
     if gone:
         _path(app, upload_id).unlink(missing_ok=True)
-
-
-def collect_expired(app: App) -> int:
-    """Throw away what was never finished, and what killed processes left; answers how many uploads it was."""
-    with app.database.read() as connection:
-        expired = upload_store.expired(connection)
-    for upload_id in expired:
-        with app.database.write() as connection:
-            upload_store.delete_expired(connection, upload_id)
-        _path(app, upload_id).unlink(missing_ok=True)
-    _collect_scratch(app.settings.tmp_dir)
-    return len(expired)
 
 
 @contextmanager
@@ -117,6 +109,23 @@ def hold_upload(app: App, caller: Caller, name: str, field: str) -> Iterator[tup
 def declared_size(row: UploadRow) -> int | None:
     """The bytes that the whole file was said to have; None if nobody said."""
     return row.size_bytes if row.size_bytes != _UNKNOWN_SIZE else None
+
+
+def whole_file(upload: UploadRow, path: Path, field: str) -> str:
+    """The SHA-256 of a held upload that is all there.
+
+    Raises InvalidField naming `field` where size or hash are not as announced.
+    """
+    size = declared_size(upload)
+    if size is not None and upload.received != size:
+        raise invalid(field, f"{upload.received:,} of {size:,} bytes have arrived; write the rest first")
+    if path.stat().st_size != upload.received:
+        # Bytes that came after the last that were acknowledged.
+        os.truncate(path, upload.received)
+    sha256 = hash_file(path)
+    if upload.sha256 and upload.sha256 != sha256:
+        raise invalid(field, f"has the SHA-256 {sha256}, announced was {upload.sha256}; upload the file again")
+    return sha256
 
 
 def _find(app: App, caller: Caller, name: str, upload_id: str) -> UploadRow:
@@ -160,26 +169,15 @@ def _write(path: Path, offset: int, data: memoryview) -> None:
         os.close(handle)
 
 
-def _collect_scratch(folder: Path) -> None:
-    """Remove what is older than anything that is still used."""
-    oldest = time.time() - SCRATCH_LIFETIME_S
-    for path in folder.iterdir() if folder.is_dir() else ():
-        try:
-            if path.stat().st_mtime < oldest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except FileNotFoundError:
-            # Another server collects too.
-            continue
-
-
 def _path(app: App, upload_id: str) -> Path:
     """The file that holds the bytes."""
-    return app.settings.tmp_dir / f"upload-{upload_id}"
+    return upload_path(app.settings.tmp_dir, upload_id)
 
 
 def _too_large(field: str, size: int, limit: int) -> TooLarge:
     return TooLarge(
-        f"{field}: the file would have {size:,} bytes; the limit is {limit:,}",
+        f"{field}: the file would have {size:,} bytes; the limit is {limit:,}: upload fewer rows or columns, or "
+        "ask the administrator to raise TRAIND_MAX_UPLOAD_BYTES",
         metadata={"bytes": str(size), "limit": str(limit)},
     )
 

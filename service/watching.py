@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from service import accounts, jobs
-from service.app import App, Caller
+from service import accounts, job_messages, jobs
+from service.app import App
+from service.callers import Caller
 from service.calling.calls import Calls
 from service.errors import NotFound, RateLimited, ShuttingDown, TraindError
 from service.store import events as event_store
@@ -66,19 +67,20 @@ class Watching:
     async def watch(
         self, app: App, caller: Caller, request: jobs_pb2.WatchJobRequest
     ) -> AsyncIterator[jobs_pb2.JobEvent]:
-        """The events of one job of the caller, ending after the one with the job's end.
+        """The events of one job of the caller, ending after the one with the job's end, or with what is stored now.
 
         Raises NotFound, ShuttingDown when the server stops, TokenRejected at most TOKEN_CHECK_S after a revocation.
         """
         job = await self._calls.on_thread(jobs.find_for_watch, app, caller, request.name)
         watcher = self._enter(job.id, caller)
         next_seq, checked_at = max(request.from_seq, 1), time.monotonic()
+        stored: int | None = None
         try:
             while True:
                 if self._stopping:
                     raise ShuttingDown("the server is stopping; watch again from the next seq", retry_after_s=1)
                 if time.monotonic() - checked_at >= TOKEN_CHECK_S:
-                    await self._calls.on_thread(accounts.check_still_valid, app, caller)
+                    await self._calls.on_thread(accounts.check_still_valid, app.database, caller)
                     checked_at = time.monotonic()
                 watcher.news.clear()
                 batch = await self._calls.on_thread(_read, app, job.id, next_seq)
@@ -86,7 +88,9 @@ class Watching:
                 for event in batch.events:
                     yield event
                     next_seq = event.seq + 1
-                if batch.ended:
+                if stored is None:
+                    stored = batch.last_seq
+                if batch.ended or (request.stored_only and next_seq > stored):
                     return
                 if not batch.events:
                     await _wait(watcher.news, checked_at + TOKEN_CHECK_S - time.monotonic())
@@ -150,7 +154,7 @@ def _read(app: App, job_id: str, from_seq: int) -> _Batch:
         epochs = {event.seq: int(json.loads(event.body_json)["epoch"]) for event in rows if event.kind == "epoch"}
         first, last = min(epochs.values(), default=0), max(epochs.values(), default=0)
         figures = metric_store.at_steps(connection, job_id, first, last) if epochs else {}
-    events = [jobs.encode_event(event, figures.get(epochs.get(event.seq, 0), {})) for event in rows]
+    events = [job_messages.encode_event(event, figures.get(epochs.get(event.seq, 0), {})) for event in rows]
     sent = rows[-1].seq if rows else from_seq - 1
     return _Batch(events, row.last_seq, row.ended and sent >= row.last_seq)
 

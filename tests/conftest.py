@@ -1,6 +1,10 @@
 """Fixtures of all suites: a migrated database of either kind, alone for each test."""
 
+import faulthandler
+import importlib
+import os
 import shutil
+import sys
 import tempfile
 from urllib.parse import urlsplit
 
@@ -11,6 +15,27 @@ from service.store.tables import metadata
 from tests import servers
 
 KINDS = ("sqlite", "postgresql")
+LONGEST_END_S = 60
+
+
+def _fork_without_grpc():
+    """Have gRPC do nothing at a fork of this process.
+
+    While another thread is in a call, its handlers kill one of 25 children before their exec, and others never get
+    there. Tests that fork use no gRPC in the child; processes that they start have gRPC's own default.
+    """
+    assert "grpc" not in sys.modules, "gRPC reads it when it is imported"
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    importlib.import_module("grpc").insecure_channel("unix:/nobody").close()
+    del os.environ["GRPC_ENABLE_FORK_SUPPORT"]
+
+
+_fork_without_grpc()
+
+
+def pytest_unconfigure():
+    """A thread that does not end must not hold up whoever waits for the run: tell where it is, and fail."""
+    faulthandler.dump_traceback_later(LONGEST_END_S, exit=True, file=2)
 
 
 def migrated(url):

@@ -1,21 +1,19 @@
 """`python -m worker` runs a worker; it starts itself again as `celery` and `slot` for its parts."""
 
-import logging
 import os
 import sys
 
 import click
 
 from service.errors import TraindError
+from service.machine import logs
 from service.settings import SettingError, Settings
 
 
 def main() -> None:
     """Read the settings and run the part that is asked for; exit 2 on a setting that cannot be used."""
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # It tells of each of its plugins.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.configure()
     try:
         cli(prog_name="python -m worker")
     except SettingError as error:

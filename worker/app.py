@@ -14,7 +14,7 @@ from service import tickets
 from service.settings import Settings
 from service.store.database import Database
 from worker.slots import Slots
-from worker.supervisor import Supervisor, worker_name
+from worker.supervisor import START_S, Supervisor, worker_name
 from worker.tasks import add_tasks
 from worker.zygote import Zygote, trainer_log
 
@@ -39,6 +39,8 @@ def build_app(settings: Settings) -> Celery:
         # A broker that goes away must not end a job that has run for hours.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_concurrency=settings.slots,
+        # Seconds until a child that has not come up is killed: its zygote is given up before.
+        worker_proc_alive_timeout=START_S + 10,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
@@ -68,17 +70,21 @@ class Child:
         self._supervisor: Supervisor | None = None
 
     def begin(self) -> None:
-        """In a new child, in its main thread: start the zygote without waiting for it."""
+        """In a new child, in its main thread: start the zygote, and come up when it is warm.
+
+        Until then Celery gives the child no ticket, which would have to wait although a warm child is free.
+        """
         zygote = Zygote(os.environ, trainer_log(self._settings.run_dir, str(current_process().index)))
         zygote.start()
         self._supervisor = Supervisor(
             self._settings,
-            Database(self._settings.database_url),
+            Database.of_worker(self._settings),
             zygote,
             self._slots,
             worker=worker_name(),
             stopping=self.stopping,
         )
+        self._supervisor.warm_up()
 
     def drain(self) -> None:
         """In a child: run the jobs that wait."""

@@ -12,19 +12,33 @@ import torch
 from torch import Tensor
 
 from service.errors import DataCorrupt
+from service.modelling.checkpoint_heads import MISSING_PART, read_head
 from service.modelling.networks import TraindNetwork
 from service.modelling.schedules import Waiting
 from service.modelling.tensors import check_shapes, decode_tensors, encode_tensors, read_metadata
 
-FORMAT = 2
-# What checkpoints of format 1 did not have.
+FORMAT = 4
+# What checkpoints of the formats before did not have.
 _SINCE_FORMAT_1 = {"seconds": 0.0, "cuts": 0} | {
     f"{name}_{part}": value
     for name in ("stopping", "plateau")
     for part, value in (("smallest", math.inf), ("epochs", 0))
 }
+_SINCE_FORMAT_2 = {"batch": 0, "loss_sum": 0.0}
+# Before it was told, jobs went on only from their own.
+_SINCE_FORMAT_3 = {"job": ""}
+_NEWER: dict[int, dict[str, Any]] = {
+    1: _SINCE_FORMAT_1 | _SINCE_FORMAT_2 | _SINCE_FORMAT_3,
+    2: _SINCE_FORMAT_2 | _SINCE_FORMAT_3,
+    3: _SINCE_FORMAT_3,
+    FORMAT: {},
+}
 
 Weights = dict[str, Tensor]
+
+
+class NewerFormat(Exception):
+    """The checkpoint is whole, and of a version of traind that is newer than this one."""
 
 
 @dataclass
@@ -39,6 +53,11 @@ class LearnState:
     # Epochs that are done, and the one whose weights the model would have now.
     epoch: int = 0
     best_epoch: int = 0
+    # Batches that are done of the epoch under way, the sum of their losses (float64 []), and where `order` stood when
+    # that epoch began: the order of its rows can be drawn again from there.
+    batch: int = 0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    order_before: Tensor | None = None
     # The smallest figure so far by which the best epoch is chosen, and the weights that reached it; no weights where
     # the last epoch is always the best.
     best_value: float = math.inf
@@ -64,6 +83,17 @@ class LearnState:
     def weights(self) -> Weights:
         """The weights that the model would have now."""
         return self.best_weights or dict(self.network.state_dict())
+
+    def begin_epoch(self, device: torch.device) -> Tensor:
+        """Before an epoch's order is drawn; answers the sum of its losses, which is the loop's to add to."""
+        if not self.batch:
+            self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+            self.order_before = self.order.get_state()
+        return self.loss_sum
+
+    def end_epoch(self) -> None:
+        """An epoch is done."""
+        self.epoch, self.batch, self.order_before = self.epoch + 1, 0, None
 
     def seconds(self) -> float:
         """Seconds of learning until now; those of attempts that were lost do not count."""
@@ -92,6 +122,8 @@ class Origin:
     dtype: str = "float32"
     threads: int = field(default_factory=torch.get_num_threads)
     torch_version: str = field(default_factory=lambda: str(torch.__version__))
+    # The job's id: a job may go on from the checkpoint of another, which rests on the same but for the way to learn.
+    job: str = ""
 
 
 def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
@@ -102,11 +134,13 @@ def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
         "network": dict(state.network.state_dict()),  # buffers too
         "optimizer": _capture_optimizer(state.optimizer),
         "best_weights": state.best_weights,
-        "order": state.order.get_state(),
+        "order": state.order.get_state() if state.order_before is None else state.order_before,
         "torch_rng": torch.get_rng_state(),
         "held_out": torch.from_numpy(np.packbits(mask)),  # a bit for each row
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
+        "batch": state.batch,
+        "loss_sum": float(state.loss_sum) if state.batch else 0.0,
         "best_value": state.best_value,
         "first_bad_epoch": state.first_bad_epoch,
         "last_loss": state.last_loss,
@@ -118,6 +152,7 @@ def capture(state: LearnState, origin: Origin) -> dict[str, Any]:
         "seconds": state.seconds(),
         "row_count": origin.row_count,
         "dataset_sha256": origin.dataset_sha256,
+        "job": origin.job,
         "spec": origin.spec,
         "preprocessing": origin.preprocessing,
         "device": origin.device,
@@ -140,7 +175,18 @@ def _capture_optimizer(optimizer: torch.optim.Optimizer | None) -> dict[str, Any
 
 _TENSORS = ("order", "torch_rng", "held_out")
 _TENSOR_GROUPS = ("network", "best_weights")
-_FLOATS = ("best_value", "last_loss", "stopping_smallest", "plateau_smallest")
+_INTEGERS = (
+    "epoch",
+    "best_epoch",
+    "first_bad_epoch",
+    "stopping_epochs",
+    "plateau_epochs",
+    "batch",
+    "cuts",
+    "row_count",
+)
+_KINDS = dict.fromkeys(_INTEGERS, "int") | dict.fromkeys(("dataset_sha256", "job", "spec", "preprocessing"), "str")
+_FLOATS = ("best_value", "last_loss", "loss_sum", "stopping_smallest", "plateau_smallest")
 
 
 def encode(captured: Mapping[str, Any]) -> bytes:
@@ -166,15 +212,21 @@ def encode(captured: Mapping[str, Any]) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """The dict that `encode` was given. Raises DataCorrupt when the bytes are no checkpoint of this format."""
+    """The dict that `encode` was given. Raises NewerFormat, and DataCorrupt when the bytes are no checkpoint."""
+    found = read_head(data).format
+    if found > FORMAT:
+        raise NewerFormat(
+            f"the checkpoint has format {found}, of a newer version of traind; this one reads formats up to {FORMAT}"
+        )
+    if found not in _NEWER:
+        raise DataCorrupt(f"the checkpoint has format {found}, which no version of traind has written")
     tensors = decode_tensors(data)
     try:
         captured: dict[str, Any] = json.loads(read_metadata(data)["checkpoint"])
-        if (found := captured.pop("format")) not in {1, FORMAT}:
-            raise DataCorrupt(f"the checkpoint has another format than {FORMAT}: it is of another version of traind")
-        if found == 1:
-            captured |= {name: value.hex() if name in _FLOATS else value for name, value in _SINCE_FORMAT_1.items()}
+        del captured["format"]
+        captured |= {name: value.hex() if name in _FLOATS else value for name, value in _NEWER[found].items()}
         captured |= {name: float.fromhex(captured[name]) for name in _FLOATS}
+        captured["seconds"] = float(captured["seconds"])
         captured |= {name: tensors.pop(name) for name in _TENSORS}
         captured |= {group: {} for group in _TENSOR_GROUPS}
         slots = {int(index): slot for index, slot in captured.pop("slots").items()}
@@ -189,20 +241,27 @@ def decode(data: bytes) -> dict[str, Any]:
             else:
                 captured[group][rest] = tensor
         captured["optimizer"] = {"state": slots, "param_groups": captured.pop("param_groups")}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise DataCorrupt("the checkpoint cannot be read: a part of it is missing or of another kind") from error
+        fitting = all(type(captured[name]).__name__ == kind for name, kind in _KINDS.items())
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise DataCorrupt(MISSING_PART) from error
+    if not fitting:
+        raise DataCorrupt(MISSING_PART)
     return captured
 
 
 def held_out_rows(captured: Mapping[str, Any]) -> np.ndarray:
     """Row numbers that were held out, ascending."""
-    bits = np.unpackbits(captured["held_out"].numpy(), count=captured["row_count"])
+    try:
+        bits = np.unpackbits(captured["held_out"].numpy(), count=captured["row_count"])
+    except (ValueError, TypeError):
+        raise DataCorrupt("the checkpoint cannot be read: its held-out rows are no bits") from None
     return np.flatnonzero(bits).astype(np.int64)
 
 
 def restore(state: LearnState, captured: Mapping[str, Any]) -> None:
     """Put a state, freshly built from the same spec, where the captured one was.
 
+    Without `optimizer`, or `param_groups` of it, the state keeps its own, as they begin.
     Raises DataCorrupt unless names, shapes and types are those of the state.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
@@ -211,13 +270,18 @@ def restore(state: LearnState, captured: Mapping[str, Any]) -> None:
     if captured["best_weights"]:
         check_shapes(captured["best_weights"], expected, dtype)
     state.network.load_state_dict(captured["network"])
-    if state.optimizer:
+    if state.optimizer and captured["optimizer"] is not None:
         _restore_optimizer(state.optimizer, captured["optimizer"])
     device = next(state.network.parameters()).device
     state.best_weights = {name: weight.to(device) for name, weight in captured["best_weights"].items()}
-    state.order.set_state(captured["order"])
-    torch.set_rng_state(captured["torch_rng"])
-    state.epoch, state.best_epoch = captured["epoch"], captured["best_epoch"]
+    try:
+        state.order.set_state(captured["order"])
+        torch.set_rng_state(captured["torch_rng"])
+    except (RuntimeError, TypeError) as error:
+        raise DataCorrupt("the checkpoint cannot be read: a state of its random numbers is none") from error
+    state.epoch, state.best_epoch, state.batch = captured["epoch"], captured["best_epoch"], captured["batch"]
+    state.loss_sum = torch.tensor(captured["loss_sum"], dtype=torch.float64, device=device)
+    state.order_before = captured["order"] if state.batch else None
     state.best_value, state.last_loss = captured["best_value"], captured["last_loss"]
     state.first_bad_epoch = captured["first_bad_epoch"]
     state.stopping = Waiting(captured["stopping_smallest"], captured["stopping_epochs"])
@@ -238,7 +302,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, captured: Mapping[str, 
                 if isinstance(part, Tensor) and part.dim() and part.shape not in shapes.get(index, ()):
                     raise DataCorrupt("the checkpoint does not fit its network: the optimizer's shapes differ")
     try:
-        optimizer.load_state_dict({"state": captured["state"], "param_groups": captured["param_groups"]})
+        groups = captured["param_groups"] or optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": captured["state"], "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise DataCorrupt("the checkpoint does not fit its network: the optimizer's parts differ") from error
 

@@ -5,6 +5,7 @@ for jobs itself. Where the broker is down, or Celery does not take its tickets, 
 jobs waiting beside free slots, and starts such processes for as long as they are needed.
 """
 
+import contextlib
 import logging
 import signal
 import sys
@@ -12,7 +13,10 @@ import tempfile
 import time
 
 from service.dispatcher import Dispatcher
+from service.errors import DatabaseUnavailable
+from service.housekeeping_thread import Housekeeper
 from service.machine.keeper import Alarm, Kept
+from service.presence import Presence
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets
@@ -26,7 +30,7 @@ STARVING_S = 10.0
 # Processes started for starving jobs leave when there was none for so long.
 LEAVE_AFTER_S = 60
 # From SIGTERM to the end of everything, jobs handed back.
-STOP_S = 8.0
+STOP_S = 8.5
 
 
 class Guardian:
@@ -38,7 +42,10 @@ class Guardian:
         self._places = tempfile.TemporaryFile(dir=settings.run_dir)  # noqa: SIM115  # open as long as the process
         self._slots = Slots(self._places.fileno(), settings.slots)
         self._tickets = Tickets(settings) if settings.broker_url else None
-        self._dispatcher = Dispatcher(settings, Database(settings.database_url), self._tickets)
+        database = Database.of_worker(settings)
+        self._presence = Presence(settings, database)
+        self._dispatcher = Dispatcher(settings, database, self._tickets, [self._presence.announce])
+        self._housekeeper = Housekeeper(settings, database)
         if self._tickets is not None:
             self._kept = [self._process("celery", "celery")]
         else:
@@ -52,6 +59,7 @@ class Guardian:
             for child in self._kept:
                 child.start()
             self._dispatcher.start()
+            self._housekeeper.start()
             while not alarm.stopping:
                 alarm.wait(TEND_S)
                 self._tend(alarm)
@@ -71,6 +79,10 @@ class Guardian:
         for child in children:
             child.kill()
         self._dispatcher.stop(timeout_s=0.5)
+        self._housekeeper.stop(timeout_s=0.2)
+        # Else it counts as alive until its word runs out.
+        with contextlib.suppress(DatabaseUnavailable):
+            self._presence.leave()
 
     def _tend(self, alarm: Alarm) -> None:
         if alarm.stopping:

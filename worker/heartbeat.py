@@ -4,7 +4,7 @@ import logging
 import time
 
 from service import ledger
-from service.errors import DatabaseUnavailable
+from service.errors import TraindError
 from service.settings import Settings
 from service.store.database import Database
 
@@ -27,20 +27,24 @@ class Heartbeat:
         self._renewed_at = asked_at
         self._beat_at = asked_at + settings.beat_s
         self._silent = False
+        # Renewals that were refused because the job was another's already.
+        self.refused = 0
 
     def ask(self) -> ledger.Beat | None:
-        """What the job's row says; None while the database does not answer."""
+        """What the job's row says; None while the database does not answer, or takes nothing."""
         asked_at = boottime()
         try:
             if asked_at < self._beat_at:
                 beat = ledger.look(self._database, self._claim)
             else:
                 beat = ledger.beat(self._database, self._claim, self._settings.lease_s)
+                self.refused += beat.fenced
                 self._renewed_at = asked_at
                 self._beat_at = asked_at + self._settings.beat_s
-        except DatabaseUnavailable as error:
+        except TraindError as error:
+            # A full disk takes no renewal either.
             if not self._silent:
-                log.warning("job %s: no heartbeat, the database does not answer: %s", self._claim.job.id, error)
+                log.warning("job %s: no heartbeat: %s", self._claim.job.id, error)
             self._silent = True
             return None
         self._silent = False

@@ -12,6 +12,7 @@ from torch import Tensor
 from service.modelling import schedules
 from service.modelling.losses import LossFunction, target_tensor
 from service.modelling.networks import Task, TraindNetwork
+from service.points import point
 from traind.v1 import learning_pb2
 from worker.checkpoints import LearnState
 
@@ -82,7 +83,8 @@ def descend(
     and what is asked for of every epoch are measured after it. While a record is being looked at, `state` stands at
     its epoch's end.
 
-    `stop` is asked before each batch; when it is true the loop ends, and the epoch that was begun is lost. Once a
+    `stop` is asked before each batch; when it is true the loop ends. While it is being asked, `state` stands before
+    that batch, within its epoch, and can be captured. Once a
     figure is Inf or NaN the loop goes on until the loss is NaN, at most to twice that epoch, so that the history holds
     what came of it.
     """
@@ -93,10 +95,10 @@ def descend(
     divide_by = float(loss.denominator(train.t))
     while not over(state, plan):
         state.network.train()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=train.x.device)
-        done = state.epoch * steps
+        loss_sum = state.begin_epoch(train.x.device)
+        done = state.epoch * steps + state.batch
         for x_batch, t_batch in batches(
-            train, batch_size, state.order
+            train, batch_size, state.order, state.batch
         ):  # [batch, features], [batch, targets] or [batch]
             if stop():
                 return
@@ -105,11 +107,13 @@ def descend(
                 step.set_rate(rate)
                 last_rate = rate
             _add(loss_sum, step(x_batch, t_batch), loss.denominator(t_batch))  # summed on the device ...
+            point("C6")
             done += 1
+            state.batch += 1
         train_loss = float(loss_sum) / divide_by  # ... and read once
         metrics = {("train_loss", "train"): train_loss} | measure(state.network, plan, train, held_out)
 
-        state.epoch += 1
+        state.end_epoch()
         state.last_loss = train_loss
         losses = (train_loss, metrics.get(("val_loss", "val"), 0.0))  # other figures may be NaN by their nature
         if not state.first_bad_epoch and not all(map(math.isfinite, losses)):
@@ -119,12 +123,16 @@ def descend(
         yield EpochRecord(state.epoch, metrics)
 
 
-def batches(rows: Rows, batch_size: int, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """All rows once, in batches, in an order that `order` draws; a batch of all rows is taken as it lies."""
+def batches(rows: Rows, batch_size: int, order: torch.Generator, skipped: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """All rows once, in batches, in an order that `order` draws; a batch of all rows is taken as it lies.
+
+    The first `skipped` batches are left out: they were learned before.
+    """
     if batch_size >= len(rows.x):
         yield rows.x, rows.t
         return
     permutation = torch.randperm(len(rows.x), generator=order).to(rows.x.device)  # [rows]
+    permutation = permutation[skipped * batch_size :]
     batches_at_once = max(1, BYTES_AT_ONCE // (batch_size * max(rows.x[0].nbytes, 1)))
     for part in torch.split(permutation, batches_at_once * batch_size):
         x, t = rows.x.index_select(0, part), rows.t.index_select(0, part)

@@ -37,7 +37,7 @@ def learn(
                     bias[0] += error
                 pocket.look(weight, bias)
         pocket.look(weight, bias, always=True)
-        state.epoch += 1
+        state.end_epoch()
         state.last_loss = pocket.errors
         if pocket.errors < state.best_value:
             kept = {"weight": pocket.weight, "bias": pocket.bias}

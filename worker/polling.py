@@ -26,7 +26,7 @@ def run(settings: Settings, slots: Slots, number: int, leave_after_s: float) -> 
     zygote = Zygote(os.environ, trainer_log(settings.run_dir, f"p{number}"))
     zygote.start()
     supervisor = Supervisor(
-        settings, Database(settings.database_url), zygote, slots, worker=worker_name(), stopping=stop.is_set
+        settings, Database.of_worker(settings), zygote, slots, worker=worker_name(), stopping=stop.is_set
     )
     busy_at = time.monotonic()
     while not stop.is_set():

@@ -71,6 +71,8 @@ def rehearse_statements(database: Database) -> None:
         )
         moves.succeed(connection, job.id, 1, best_epoch=1, metrics_json="{}")
         artifacts.store_small(connection, b"", "checkpoint", job.id, artifacts.new_id())
+        artifacts.release_others(connection, job.id, "", "")
+        moves.checkpoints(connection, job.id)
         artifacts.release(connection, job.id)
         metrics.insert(connection, job.id, [("train_loss", "train", 1, 0.0), ("val_loss", "val", 1, 0.0)])
         moves.set_values(connection, job.id, model_name=fencing.add_model(connection, job, _no_model(job), None))

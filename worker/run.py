@@ -1,6 +1,9 @@
 """One job from its row to its end: load, learn, save, finish; with the one try/except of the worker."""
 
+import errno
+import json
 import logging
+import re
 import uuid
 from typing import Protocol
 
@@ -8,6 +11,7 @@ import torch
 from google.protobuf import json_format
 
 from service import ledger, references
+from service.data.objects import DISK_FULL
 from service.errors import (
     DatabaseUnavailable,
     DataCorrupt,
@@ -22,10 +26,19 @@ from service.modelling.predictor import Predictor
 from service.settings import Settings
 from service.store import artifacts, models
 from service.store.database import Database
+from service.store.records import JobRow
 from traind.v1 import jobs_pb2
+from worker.checkpoints import NewerFormat
+from worker.limits import allowed_bytes, make_room
 from worker.publishing import Publisher
 from worker.training import Stopped, Training
 from worker.training_data import open_table
+
+MEMORY_CURE = "use narrower or fewer layers, fewer rows or columns, or a smaller batch_size"
+# As PyTorch and the C++ library say it.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory")
+# As PyTorch and NumPy tell what was asked for.
+_ASKED = re.compile(r"(?:tried|Tried|Unable) to allocate ([0-9.]+) ?(bytes|[KMGT]i?B)")
 
 logger = logging.getLogger("traind.worker")
 
@@ -38,7 +51,8 @@ class Stop(Protocol):
 
 
 def run_job(settings: Settings, database: Database, claim: ledger.Claim, stop: Stop) -> str:
-    """Run a claimed job and answer how it went: `done` (SUCCEEDED or FAILED is stored), `stopped` or `fenced`.
+    """Run a claimed job and answer how it went: `done` (SUCCEEDED or FAILED is stored), `stopped`, `fenced`, or
+    `left`: it goes on only at a worker of a newer version, and is as it was.
 
     Raises DatabaseUnavailable when the database did not answer for a lease; of the job's own faults none.
     """
@@ -50,17 +64,31 @@ def run_job(settings: Settings, database: Database, claim: ledger.Claim, stop: S
             evaluate(settings, database, claim, publisher)
     except Stopped:
         return "stopped"
+    except NewerFormat as error:
+        return leave(publisher, str(error))
     except ledger.Fenced:
         return "fenced"
     except DatabaseUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the job must reach an end
+        make_room()
         reason, message = failure_of(error)
+        if reason == "OUT_OF_MEMORY":
+            message = memory_told(claim.job, allowed_bytes(settings, claim.job), error)
         try:
             publisher.fail(reason, message)
         except ledger.Fenced:
             return "fenced"
     return "done"
+
+
+def leave(publisher: Publisher, why: str) -> str:
+    """Tell why a job is left for another worker."""
+    try:
+        publisher.log(f"{why}: the job waits for a worker of that version")
+    except ledger.Fenced:
+        return "fenced"
+    return "left"
 
 
 def failure_of(error: Exception) -> tuple[str, str]:
@@ -72,21 +100,41 @@ def failure_of(error: Exception) -> tuple[str, str]:
             return "CORRUPT", str(error)
         case DiskFull():
             return "STORAGE_FULL", f"{error}; free some space, then send the job again"
-        case _ if _out_of_memory(error):
-            return "OUT_OF_MEMORY", (
-                "the job needs more memory than it may have; use fewer columns or rows, narrower layers or a smaller "
-                "batch_size"
+        case OSError() if error.errno in DISK_FULL:
+            return "STORAGE_FULL", (
+                "a file of the job needs more room than the server's disk has for it; use fewer rows or inputs, or ask "
+                "the administrator to make room, then send the job again"
             )
+        case _ if _out_of_memory(error):
+            return "OUT_OF_MEMORY", f"the job needs more memory than it may have; {MEMORY_CURE}"
         case _:
             error_id = uuid.uuid4().hex[:12]
             logger.error("error %s", error_id, exc_info=error)
             return "INTERNAL", f"a defect of the server ended the job; its log tells more under error id {error_id}"
 
 
+def memory_told(job: JobRow, allowed: int, error: Exception) -> str:
+    """Why a job FAILED for lack of memory: what was expected, allowed and asked for, and what to change."""
+    asked = _ASKED.search(str(error))
+    more = f", and then {asked[1]} {asked[2]} more were asked for" if asked else ""
+    gradient = json.loads(job.resolved_json or "{}").get("learn", {}).get("gradient")
+    size = "" if gradient is None else f" (batch_size is {gradient.get('batchSize', 0) or 'all rows'})"
+    return (
+        f"the job needs more memory than it may have: {job.memory_bytes / 1e6:,.0f} MB were expected, "
+        f"{allowed / 1e6:,.0f} MB are allowed{more}; {MEMORY_CURE}{size}"
+    )
+
+
 def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    match error:
+        case MemoryError() | torch.OutOfMemoryError():
+            return True
+        case OSError():  # a file that cannot be mapped
+            return error.errno == errno.ENOMEM
+        case RuntimeError():
+            return any(words in str(error) for words in _NO_MEMORY)
+        case _:
+            return False
 
 
 def evaluate(settings: Settings, database: Database, claim: ledger.Claim, publisher: Publisher) -> None:

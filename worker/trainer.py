@@ -23,13 +23,14 @@ from typing import Any, NoReturn
 
 from service.errors import DatabaseUnavailable
 from service.ledger import Claim
+from service.machine import logs
 from service.machine.tether import die_with_parent
 from service.settings import Settings
 from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.records import DatasetRow, JobRow
 from worker.limits import limit_process
-from worker.zygote import DONE, FENCED, STOPPED
+from worker.zygote import DONE, FENCED, LEFT, STOPPED
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,9 @@ def main(argv: list[str]) -> None:
     """Run as a zygote, or as the one job of a fresh process."""
     if argv[0] != "job":
         die_with_parent(int(argv[0]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
+    logs.configure("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     settings = Settings.from_env()
-    ready = Ready(settings, Database(settings.database_url))
+    ready = Ready(settings, Database.of_worker(settings))
     if argv[0] == "job":
         _learn_and_leave(ready, json.loads(argv[1]))
     if _forks(settings):
@@ -162,8 +163,19 @@ def _learn(ready: Ready, command: dict[str, Any], stop: StopFlag) -> int:
     if job is None or job.attempt != command["attempt"]:
         return FENCED
     limit_process(ready.settings, job, dataset)
+    _limit_device(ready.settings)
     ended = run_job(ready.settings, ready.database, Claim(job, command["attempt"], command["worker"]), stop)
-    return {"done": DONE, "stopped": STOPPED, "fenced": FENCED}[ended]
+    return {"done": DONE, "stopped": STOPPED, "fenced": FENCED, "left": LEFT}[ended]
+
+
+def _limit_device(settings: Settings) -> None:
+    """On a GPU a job may take its slot's share of the device's memory (not tried on a GPU)."""
+    if "cuda" not in settings.devices:
+        return
+    import torch
+
+    for device in range(torch.cuda.device_count()):
+        torch.cuda.set_per_process_memory_fraction(1 / settings.slots, device)
 
 
 def _find(database: Database, job_id: str) -> tuple[JobRow | None, DatasetRow | None]:

@@ -1,5 +1,6 @@
 """A training job from its table to its model: the ways to learn, each epoch published, the model saved at the end."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, assert_never
@@ -8,21 +9,24 @@ from google.protobuf import json_format
 
 from service import ledger
 from service.data.preprocessing import Fitted
-from service.errors import DataCorrupt, TooManyParameters, invalid
+from service.errors import TooManyParameters, invalid
 from service.modelling import findings, given, losses, measuring, networks, rates, specs, tensors
 from service.modelling.networks import TraindNetwork
 from service.modelling.predictor import Predictor, encode_preprocessing
+from service.points import point
 from service.settings import Settings
-from service.store import artifacts
 from service.store.database import Database
-from service.store.records import DatasetRow
+from service.store.records import DatasetRow, encode_messages
 from traind.v1 import learning_pb2, specs_pb2, tables_pb2
 from traind.version import __version__
-from worker import checkpoints, descent, exact, loop, perceptron, training_data
+from worker import checkpoints, descent, exact, loop, perceptron, resuming, training_data
 from worker.checkpoints import LearnState, Origin, Weights
+from worker.limits import processor_bound
 from worker.loop import EpochRecord, Rows
-from worker.publishing import Publisher, encode_messages
+from worker.publishing import Publisher
 from worker.training_data import Sample, TrainingData, open_table
+
+logger = logging.getLogger("traind.worker")
 
 
 class Stopped(Exception):
@@ -38,7 +42,11 @@ class Diverged(Exception):
 
 
 class OutOfTime(Exception):
-    """`max_seconds` are over and not one epoch is done."""
+    """`max_seconds` are over within the epoch after `epoch`, and there are weights of no epoch's end."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
 
 
 class Training:
@@ -65,7 +73,7 @@ class Training:
         """Load, learn, save, finish."""
         names = training_data.columns_needed(self.spec)
         dataset, table = open_table(self.settings, self.database, self.claim, names)
-        captured = self.load_checkpoint(dataset)
+        captured, damaged = resuming.load_checkpoint(self.database, self.claim.job, dataset)
         kept = None
         if captured is not None:
             kept = Fitted.from_json(captured["preprocessing"]), checkpoints.held_out_rows(captured)
@@ -75,22 +83,13 @@ class Training:
         origin = self.origin(data, dataset)
         self.tell(data, origin)
         try:
-            self.save(data, *self.learn(data, origin, captured))
+            self.save(data, *self.learn(data, origin, captured, damaged))
         except Diverged as error:
             finding = rates.diverged_finding(self.spec, data.train.x, error.epoch)
             self.publisher.fail("DIVERGED", finding.message, [finding])
-        except OutOfTime:
-            finding = findings.time_limit(0, self.spec.learn.gradient.max_seconds)
+        except OutOfTime as error:
+            finding = findings.out_of_time(error.epoch, self.spec.learn.gradient.max_seconds)
             self.publisher.fail("TIME_LIMIT", finding.message, [finding])
-
-    def load_checkpoint(self, dataset: DatasetRow) -> dict[str, Any] | None:
-        """What an attempt before this one published last. Raises DataCorrupt when it is not of this job."""
-        if self.claim.job.checkpoint_id is None:
-            return None
-        captured = checkpoints.decode(artifacts.load(self.database, self.claim.job.checkpoint_id))
-        if captured["dataset_sha256"] != dataset.table_sha256 or captured["spec"] != self.claim.job.resolved_json:
-            raise DataCorrupt("the checkpoint is of another job: its data set or spec differ")
-        return captured
 
     def tell(self, data: TrainingData, origin: Origin) -> None:
         """What is known before the first step."""
@@ -107,15 +106,20 @@ class Training:
         if crawl := rates.crawl_finding(self.spec, data.train.x):
             self.publisher.tell(crawl)
 
-    def learn(self, data: TrainingData, origin: Origin, captured: dict[str, Any] | None) -> tuple[Weights, int]:
-        """The weights by the way that the spec names, and the epoch they are of: 0 where nothing is iterated."""
+    def learn(
+        self, data: TrainingData, origin: Origin, captured: dict[str, Any] | None, damaged: str
+    ) -> tuple[Weights, int]:
+        """The weights by the way that the spec names, and the epoch they are of: 0 where nothing is iterated.
+
+        `captured` is the checkpoint from which to go on, `damaged` why it is not the newest one.
+        """
         network = self.build(data)
         way = self.spec.learn.WhichOneof("way")
         match way:
             case "gradient":
-                return self.descend(network, data, origin, captured)
+                return self.descend(network, data, origin, captured, damaged)
             case "perceptron_rule":
-                return self.correct(network, data, origin, captured)
+                return self.correct(network, data, origin, captured, damaged)
             case "exact":
                 return self.solve(data), 0
             case "given":
@@ -161,25 +165,33 @@ class Training:
             held_out=data.held_out_rows,
             device=self.device,
             dtype=str(self.dtype).removeprefix("torch."),
+            job=self.claim.job.id,
         )
 
     def descend(
-        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None
+        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None, damaged: str
     ) -> tuple[Weights, int]:
-        """By the gradient loop. Raises OutOfTime where not one epoch could be done, and as `iterate` does."""
+        """By the gradient loop. Raises as `iterate` does."""
         gradient = self.spec.learn.gradient
         state, step = descent.begin(network, self.spec, data.target.classes, self.device)
-        self.restore(state, origin, captured)
+        resuming.restore(state, origin, captured, damaged, self.publisher, self.database, self.claim.job)
+        self.publisher.follow(gradient.checkpoints, state.epoch)
         own = {"train": data.train.y} | ({} if data.held_out is None else {"val": data.held_out.y})
         every_epoch = measuring.epoch_measures(self.spec, data.target, own)
         plan = descent.plan_of(self.spec, data.target.classes, every_epoch)
 
+        def checkpoint() -> bytes:
+            return checkpoints.encode(checkpoints.capture(state, origin))
+
         def stop() -> bool:
-            return self.may_stop() and (self.stop() or loop.out_of_time(state, gradient))
+            if not state.first_bad_epoch:
+                self.publisher.within(checkpoint, state.best_epoch, state.epoch, state.batch)
+            return self.stop() or loop.out_of_time(state, gradient)
 
         held_out = None if data.held_out is None else self.rows(data.held_out)
         walk = loop.descend(state, plan, step, self.rows(data.train), held_out, stop)
-        learned = self.iterate(state, walk, lambda: loop.over(state, plan), origin)
+        with processor_bound(gradient.max_seconds - state.seconds() if gradient.HasField("max_seconds") else None):
+            learned = self.iterate(state, walk, lambda: loop.over(state, plan), checkpoint)
         if state.epoch < gradient.epochs and loop.stopped_early(state, gradient):
             finding = findings.stopped_early(state.epoch, state.best_epoch, gradient.early_stopping.patience)
             self.publisher.findings.append(finding)
@@ -188,57 +200,51 @@ class Training:
         return learned
 
     def correct(
-        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None
+        self, network: TraindNetwork, data: TrainingData, origin: Origin, captured: dict[str, Any] | None, damaged: str
     ) -> tuple[Weights, int]:
         """By the perceptron rule."""
         state, epochs = LearnState.begin(network, self.spec.seed), self.spec.learn.perceptron_rule.epochs
-        self.restore(state, origin, captured)
-
-        def stop() -> bool:
-            return self.may_stop() and self.stop()
-
-        walk = perceptron.learn(state, data.train, data.held_out, epochs=epochs, seed=self.spec.seed, stop=stop)
-        return self.iterate(state, walk, lambda: perceptron.at_rest(state) or state.epoch >= epochs, origin)
-
-    def may_stop(self) -> bool:
-        """Whether the epoch under way may be lost: one that is done must not be.
-
-        While some wait for their publication, which is for less than PUBLISH_EVERY_S, the one that was begun is
-        brought to its end.
-        """
-        return not self.publisher.pending
-
-    def restore(self, state: LearnState, origin: Origin, captured: dict[str, Any] | None) -> None:
-        """Put the state where the checkpoint was, if there is one."""
-        if captured is None:
-            return
-        checkpoints.restore(state, captured)
-        other = checkpoints.different_bits(captured, origin)
-        why = f"; bits may differ from those of an unbroken run: {', '.join(other)}" if other else ""
-        self.publisher.log(f"goes on after epoch {state.epoch}{why}")
-
-    def iterate(
-        self, state: LearnState, walk: Iterator[EpochRecord], is_over: Callable[[], bool], origin: Origin
-    ) -> tuple[Weights, int]:
-        """Learn epoch by epoch and publish each, until the last; raises Stopped, Diverged or OutOfTime."""
+        resuming.restore(state, origin, captured, damaged, self.publisher, self.database, self.claim.job)
 
         def checkpoint() -> bytes:
             return checkpoints.encode(checkpoints.capture(state, origin))
 
+        def stop() -> bool:
+            # An epoch under way is lost; those that are done must not be, so they are published before.
+            return not self.publisher.pending and self.stop()
+
+        walk = perceptron.learn(state, data.train, data.held_out, epochs=epochs, seed=self.spec.seed, stop=stop)
+        return self.iterate(state, walk, lambda: perceptron.at_rest(state) or state.epoch >= epochs, checkpoint)
+
+    def iterate(
+        self,
+        state: LearnState,
+        walk: Iterator[EpochRecord],
+        is_over: Callable[[], bool],
+        checkpoint: Callable[[], bytes],
+    ) -> tuple[Weights, int]:
+        """Learn epoch by epoch and publish each, until the last; raises Stopped, Diverged or OutOfTime."""
         for record in walk:
+            point("C7")
             over = is_over()
-            self.publisher.epoch(record, checkpoint, state.best_epoch, last=over and not state.first_bad_epoch)
+            # From figures that are Inf or NaN on nothing is kept: a job that goes on does so from before them.
+            kept = None if state.first_bad_epoch else checkpoint
+            self.publisher.epoch(record, kept, state.best_epoch, last=over and kept is not None)
             if not over and self.stop():
-                self.publisher.flush(checkpoint, state.best_epoch)
+                self.publisher.leave(kept, state.best_epoch, state.epoch)
                 raise Stopped
         if not is_over():
+            if state.order_before is not None:  # the perceptron rule cannot go on within an epoch
+                kept = None if state.first_bad_epoch else checkpoint
+                self.publisher.leave(kept, state.best_epoch, state.epoch, state.batch)
             raise Stopped
+        self.publisher.end_at(state.epoch, state.best_epoch)
         if state.first_bad_epoch:
             raise Diverged(state.first_bad_epoch)
-        if not state.epoch:
-            raise OutOfTime
-        # Time may have ended just after an epoch that was not the last yet when it was told.
-        self.publisher.flush(checkpoint, state.best_epoch)
+        # Time may have ended within an epoch, or just after one that was not the last yet when it was told.
+        self.publisher.leave(checkpoint, state.best_epoch, state.epoch, state.batch)
+        if not state.best_epoch:
+            raise OutOfTime(state.epoch)
         if not all(weight.isfinite().all() for weight in state.weights.values()):
             raise Diverged(state.epoch)
         return state.weights, state.best_epoch

@@ -16,6 +16,7 @@ from service.data.targets import Target
 from service.errors import InvalidTable, NotFound, invalid, shown
 from service.modelling import findings, specs
 from service.modelling.measuring import complete_rows
+from service.modelling.memory import FEATURES_IN_MEMORY
 from service.modelling.predictor import largest_number
 from service.settings import Settings
 from service.store import datasets
@@ -23,8 +24,7 @@ from service.store.database import Database
 from service.store.records import DatasetRow, ModelRows
 from traind.v1 import specs_pb2, tables_pb2
 
-# Features that need more, in float64, lie in a file and not in memory.
-LARGE_BYTES = 128 << 20
+LARGE_BYTES = FEATURES_IN_MEMORY
 
 
 @dataclass(frozen=True)

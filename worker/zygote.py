@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.machine.keeper import how_it_ended, open_log
+from service.points import point
 
-# Exit codes of a trainer. Any other one, and any signal, is a crash.
-DONE, STOPPED, FENCED = 0, 10, 11
+# Exit codes of a trainer. Any other one, and any signal, is a crash. LEFT: the job is for a worker of a newer version.
+DONE, STOPPED, FENCED, LEFT = 0, 10, 11, 12
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Exit:
     returncode: int
     # Set where not the trainer ended first but the zygote, and took it along.
     zygote: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether the trainer left the job, as it was, to a worker of a newer version."""
+        return self.returncode == LEFT and not self.zygote
 
     def told(self) -> str:
         """In words."""
@@ -69,6 +75,8 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._replies = -1
         self._unread = b""
+        # Whether the process has said that it can fork at once.
+        self.warm = False
         self._busy = False
         # The trainer's process and group; known once it is set up, and reserved until the next job is begun.
         self._trainer: int | None = None
@@ -93,10 +101,14 @@ class Zygote:
         finally:
             os.close(theirs)
 
-    def begin(self, job_id: str, attempt: int, worker: str) -> None:
-        """Hand a job over. A zygote that is not warm yet takes it when it is; one that died is replaced first."""
+    def revive(self) -> None:
+        """Start the process where there is none, or it has died."""
         if self._process is None or self._process.poll() is not None:
             self.start()
+
+    def begin(self, job_id: str, attempt: int, worker: str) -> None:
+        """Hand a job over. A zygote that is not warm yet takes it when it is; one that died is replaced first."""
+        self.revive()
         command = json.dumps({"job": job_id, "attempt": attempt, "worker": worker}).encode() + b"\n"
         self._busy, self._trainer = True, None
         try:
@@ -106,8 +118,8 @@ class Zygote:
             self._write(command)
 
     def wait(self, seconds: float) -> Exit | None:
-        """Wait at most `seconds` for the trainer's end."""
-        until = time.monotonic() + seconds
+        """Wait at most `seconds` for the trainer's end; less where there is none and the zygote becomes warm."""
+        until, was_warm = time.monotonic() + seconds, self.warm
         while True:
             left = until - time.monotonic()
             if left < 0 or not select.select([self._replies], [], [], left)[0]:
@@ -120,6 +132,8 @@ class Zygote:
                 ended = self._hear(json.loads(line))
                 if ended is not None:
                     return ended
+            if self.warm and not was_warm and not self._busy:
+                return None
 
     @property
     def begun(self) -> bool:
@@ -158,12 +172,15 @@ class Zygote:
             self._died()
 
     def _hear(self, reply: dict[str, Any]) -> Exit | None:
+        if "ready" in reply:
+            self.warm = True
         if "pid" in reply:
             self._trainer = int(reply["pid"])
         if "ended" not in reply or not self._busy:
             return None
         # What the trainer started may outlive it in its group; the group's number is still reserved.
         if self._trainer is not None:
+            point("C14")
             self._signal(signal.SIGKILL)
         self._busy, self._trainer = False, None
         return Exit(int(reply["ended"]))
@@ -175,7 +192,7 @@ class Zygote:
         if self._process.stdin is not None:
             self._process.stdin.close()
         os.close(self._replies)
-        self._process, self._replies, self._unread = None, -1, b""
+        self._process, self._replies, self._unread, self.warm = None, -1, b"", False
         self._busy, self._trainer = False, None
         return Exit(returncode, zygote=True)
 

@@ -21,6 +21,11 @@ TYPE_CHECKING = False  # type checkers read it as true; importing typing for it 
 if TYPE_CHECKING:
     from typing import Any
 
+    from traind.aio.client import AsyncClient
+    from traind.aio.datasets import AsyncDataset
+    from traind.aio.jobs import AsyncJob
+    from traind.aio.listing import AsyncListing
+    from traind.aio.models import AsyncModel
     from traind.client import Client
     from traind.datasets import Dataset
     from traind.errors import (
@@ -43,21 +48,31 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from traind.events import Event, Failure, Finding
+    from traind.history import History
     from traind.jobs import Job
+    from traind.listing import Listing
     from traind.measured import Confusion, Split
-    from traind.models import Evaluation, Model
+    from traind.model_view import Evaluation
+    from traind.models import Model
     from traind.predictions import Prediction
     from traind.profiles import Profile, Proposal, Reason
 
 _HOMES = {
+    "AsyncClient": "aio.client",
+    "AsyncDataset": "aio.datasets",
+    "AsyncJob": "aio.jobs",
+    "AsyncListing": "aio.listing",
+    "AsyncModel": "aio.models",
     "Client": "client",
     "Confusion": "measured",
     "Dataset": "datasets",
     "Event": "events",
-    "Evaluation": "models",
+    "Evaluation": "model_view",
     "Failure": "events",
     "Finding": "events",
+    "History": "history",
     "Job": "jobs",
+    "Listing": "listing",
     "Model": "models",
     "Prediction": "predictions",
     "Profile": "profiles",
@@ -68,6 +83,11 @@ _HOMES = {
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
+    "AsyncDataset",
+    "AsyncJob",
+    "AsyncListing",
+    "AsyncModel",
     "AuthRequired",
     "Client",
     "ConfigError",
@@ -80,10 +100,12 @@ __all__ = [
     "Failure",
     "Finding",
     "Forbidden",
+    "History",
     "InvalidSpec",
     "Job",
     "JobCancelled",
     "JobFailed",
+    "Listing",
     "Model",
     "NotFound",
     "Prediction",

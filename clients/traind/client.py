@@ -1,3 +1,4 @@
+# Written by proto/unasync_client.py from aio/client.py; change that one, then run make proto.
 """The client: where the server is, and the nouns it keeps."""
 
 from __future__ import annotations
@@ -56,6 +57,19 @@ class Client:
     def server_info(self) -> server_pb2.ServerInfo:
         """Versions, limits and addresses of the server, and whom it takes the token for."""
         return self._transport().call(methods.GET_SERVER_INFO, server_pb2.GetServerInfoRequest())
+
+    def with_options(
+        self, *, timeout: float | None = None, connect_timeout: float | None = None, max_retries: int | None = None
+    ) -> Self:
+        """A client of the same server with other patience; it has a connection of its own."""
+        return type(self)(
+            self._url,
+            token=self._token,
+            profile=self._profile,
+            timeout=self._timeout if timeout is None else timeout,
+            connect_timeout=self._connect_timeout if connect_timeout is None else connect_timeout,
+            max_retries=self._max_retries if max_retries is None else max_retries,
+        )
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

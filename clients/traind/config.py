@@ -102,7 +102,8 @@ def parse_url(url: str, source: str) -> Address:
 def load_config(url: str | None, token: str | None, profile: str | None, environ: Mapping[str, str]) -> Config:
     """Settle address, token and trusted certificates; `None` and empty text count as not given."""
     named = profile or environ.get("TRAIND_PROFILE") or ""
-    values, file = _read_profile(named, environ)
+    # Arguments stand over everything: where both are given, a variable may name a profile that is yet to be made.
+    values, file = _read_profile(named, environ, needed=bool(profile) or not (url and token))
     own = f"profile {named or 'default'!r} in {file}"
     config = _settle(url, token, named, (values, own), environ)
     return replace(config, authorities=_authorities(values, own, environ)) if config.address.tls else config
@@ -170,23 +171,38 @@ def shown_token(token: str | None) -> str:
     return f"{found[1]}…" if found else "…"
 
 
-def _read_profile(named: str, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], pathlib.Path]:
-    file = profile_file(environ)
+def read_profiles_text(file: pathlib.Path) -> str:
+    """The text of a profile file, empty where there is none. Raises ConfigError where others may read it."""
     try:
         _refuse_readable(file)
-        profiles = tomllib.loads(file.read_text(encoding="utf-8")).get("profiles", {})
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        profiles = {}
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        if isinstance(error, ConfigError):
-            raise
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", fix="mend it, or delete it") from None
-    found = profiles.get(named or "default") if isinstance(profiles, dict) else None
+
+
+def read_profiles(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Every profile by its name. Raises ConfigError where the file cannot be used."""
+    file = profile_file(environ)
+    try:
+        profiles = tomllib.loads(read_profiles_text(file)).get("profiles", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} cannot be read: {error}", fix="mend it, or delete it") from None
+    return profiles if isinstance(profiles, dict) else {}
+
+
+def _read_profile(named: str, environ: Mapping[str, str], *, needed: bool) -> tuple[Mapping[str, Any], pathlib.Path]:
+    profiles, file = read_profiles(environ), profile_file(environ)
+    found = profiles.get(named or "default")
     if isinstance(found, dict):
         return found, file
-    if named:
-        names = ", ".join(sorted(profiles)) if isinstance(profiles, dict) and profiles else "none"
-        raise ConfigError(f"there is no profile {named!r} in {file} (there are: {names})")
+    if named and needed:
+        names = ", ".join(sorted(profiles)) or "none"
+        raise ConfigError(
+            f"there is no profile {named!r} in {file} (there are: {names})",
+            fix=f"make it with: traind login --profile {named}",
+        )
     return {}, file
 
 

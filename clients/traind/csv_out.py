@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from traind.tables_in import TableIn
 
 
-def encode_csv(table: TableIn) -> bytes:
-    """A header and the rows, quoted where needed; None and NaN become empty cells, numbers keep every digit."""
+def encode_csv(table: TableIn, *, header: bool = True) -> bytes:
+    """The rows, quoted where needed, below a header if that is asked for; numbers keep every digit.
+
+    None and NaN become empty cells.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
+    if header:
+        writer.writerow(table.columns)
     writer.writerows(zip(*([_cell(value) for value in column] for column in table.columns.values()), strict=True))
     return out.getvalue().encode()
 

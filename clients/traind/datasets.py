@@ -1,72 +1,41 @@
+# Written by proto/unasync_client.py from aio/datasets.py; change that one, then run make proto.
 """Data sets: `client.datasets`."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from traind import methods
-from traind.csv_out import encode_csv
-from traind.errors import ApiError, Conflict, ConnectionFailed, InvalidSpec, NotFound, TimedOut, Unavailable
-from traind.events import decode_time
-from traind.profiles import Profile, Proposal, type_name
-from traind.tables_in import read_table
-from traind.v1 import datasets_pb2, tables_pb2, uploads_pb2
+from traind.dataset_view import DatasetView, decode_column, parse_format, parse_type
+from traind.errors import ApiError, ConnectionFailed, NotFound, TimedOut, Unavailable
+from traind.listing import Listing
+from traind.names import name_of
+from traind.pauses import off_loop
+from traind.profiles import Profile, Proposal
+from traind.sources import open_source
+from traind.uploading import patience, send_file
+from traind.v1 import datasets_pb2, tables_pb2
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from traind.dataset_view import Columns
     from traind.transport import Transport
 
-CHUNK = 1 << 20
-# An upload that goes slower than this is taken for a dead connection; reading a table is never slower.
-SLOWEST_BYTES_PER_S = 32 << 10
-BREAKS_WITHOUT_PROGRESS = 5
-
-Columns = dict[str, list[Any]]
+# In the class itself `list` is the verb.
+_Datasets = list["Dataset"]
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, repr=False)
+class Dataset(DatasetView):
     """An immutable table on the server."""
 
-    message: datasets_pb2.Dataset
     _datasets: Datasets
 
-    @property
-    def name(self) -> str:
-        """`datasets/{owner}.{id}/versions/{n}`."""
-        return self.message.name
-
-    @property
-    def row_count(self) -> int:
-        """Rows, without the header."""
-        return self.message.row_count
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Type of each column by its name: INTEGER, NUMBER, BOOLEAN, TIMESTAMP, CATEGORY, TEXT."""
-        return {column.name: type_name(column) for column in self.message.columns}
-
-    @property
-    def sha256(self) -> str:
-        """Of the file as it came."""
-        return self.message.sha256
-
-    @property
-    def format(self) -> str:
-        """How the file held the table: CSV, PARQUET, ARROW, JSON_LINES, NPZ."""
-        return format_name(self.message.format)
-
-    @property
-    def create_time(self) -> dt.datetime:
-        """When this version was made."""
-        return decode_time(self.message.create_time)
+    def head(self, rows: int = 10) -> Columns:
+        """See Datasets.head."""
+        return self._datasets.head(self, rows)
 
     def profile(self) -> Profile:
         """See Datasets.profile."""
@@ -76,8 +45,9 @@ class Dataset:
         """See Datasets.propose."""
         return self._datasets.propose(self, target)
 
-    def __repr__(self) -> str:
-        return f"<Dataset {self.name}: {self.row_count} rows, {len(self.message.columns)} columns>"
+    def delete(self) -> None:
+        """See Datasets.delete."""
+        self._datasets.delete(self)
 
 
 class Datasets:
@@ -101,8 +71,10 @@ class Datasets:
     ) -> Dataset:
         """Send a table and make a data set of it.
 
-        `source` is the path of a file, its bytes, a list of dicts, a dict of columns, a data frame, or a NumPy array
-        [rows, columns] with `columns` naming its columns. `name` is the id: lower-case letters, digits, hyphens.
+        `source` is the path of a file, a file opened as bytes, its bytes, a list of dicts, a dict of columns, a data
+        frame of pandas or polars, an Arrow table, an array or tensor [rows, columns] with `columns` naming its columns,
+        or an iterator of such tables, which is sent as one without being held as a whole.
+        `name` is the id: lower-case letters, digits, hyphens.
         `format` is CSV, PARQUET, ARROW, JSON_LINES or NPZ, and found out where it is not given. Of a CSV file
         `encoding` is UTF-8 or CP949 (as Korean Excel saves), `delimiter` one of , ; | and tab, found out if not given.
         `schema` gives types by column name, `{"zip": "CATEGORY"}`, instead of detected ones.
@@ -112,34 +84,32 @@ class Datasets:
         source_message = datasets_pb2.DatasetSource(
             encoding=encoding,
             display_name=display_name,
-            format=_format(format),
+            format=parse_format(format),
             delimiter=delimiter,
-            schema=[tables_pb2.Column(name=column, type=_type(kind)) for column, kind in (schema or {}).items()],
+            schema=[tables_pb2.Column(name=column, type=parse_type(kind)) for column, kind in (schema or {}).items()],
         )
-        file = _open(source, columns)
+        # Where no format was given none is told: the server finds it out, and the same bytes are the same version.
+        file = off_loop(open_source, source, columns)
         with file:
-            sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, os.SEEK_END)
-            wanted = uploads_pb2.Upload(size_bytes=size, sha256=sha256)
-            upload = self._transport().call(methods.CREATE_UPLOAD, uploads_pb2.CreateUploadRequest(upload=wanted))
-            self._send(upload.name, file, size, progress)
-        source_message.upload = upload.name
+            sent = send_file(self._transport(), file, progress)
+        source_message.upload = sent.upload
         request = datasets_pb2.CreateDatasetRequest(dataset_id=name, source=source_message)
-        return self._finish(request, sha256, size)
+        return self._finish(request, sent.sha256, sent.size)
 
     def get(self, name: str) -> Dataset:
         """The newest version of `penguins`, or `penguins:2`. Raises NotFound."""
-        return Dataset(self._transport().call(methods.GET_DATASET, datasets_pb2.GetDatasetRequest(name=name)), self)
+        request = datasets_pb2.GetDatasetRequest(name=name)
+        return Dataset(self._transport().call(methods.GET_DATASET, request), self)
 
-    def list(self) -> Iterator[Dataset]:
+    def list(self, *, page_size: int = 0) -> Listing[Dataset]:
         """Every version of every data set of the caller, newest first; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            request = datasets_pb2.ListDatasetsRequest(page_token=token)
+
+        def fetch(token: str) -> tuple[_Datasets, str]:
+            request = datasets_pb2.ListDatasetsRequest(page_size=page_size, page_token=token)
             page = self._transport().call(methods.LIST_DATASETS, request)
-            yield from (Dataset(message, self) for message in page.datasets)
-            token = page.next_page_token
-            if not token:
-                return
+            return [Dataset(message, self) for message in page.datasets], page.next_page_token
+
+        return Listing(fetch, "data sets")
 
     def head(self, name: str | Dataset, rows: int = 10) -> Columns:
         """The first rows as a dict of columns; missing values are None."""
@@ -166,26 +136,8 @@ class Datasets:
         return Proposal(self._transport().call(methods.PROPOSE_TRAINING, request))
 
     def _make(self, request: datasets_pb2.CreateDatasetRequest, size: int) -> Dataset:
-        return Dataset(self._transport().call(methods.CREATE_DATASET, request, timeout=_patience(size)), self)
-
-    def _send(
-        self, upload: str, file: io.BufferedReader | io.BytesIO, size: int, progress: Callable[[int, int], None] | None
-    ) -> None:
-        """Write the file's bytes; after a break ask how far it came and go on from there."""
-        offset = breaks = 0
-        while offset < size:
-            chunks = _chunks(upload, file, offset, size, progress)
-            try:
-                self._transport().send(methods.WRITE_UPLOAD, chunks, timeout=_patience(size - offset))
-                return
-            except (ConnectionFailed, Unavailable, Conflict) as error:
-                if isinstance(error, Conflict) and error.reason != "OFFSET_MISMATCH":
-                    raise
-                seen = self._transport().call(methods.GET_UPLOAD, uploads_pb2.GetUploadRequest(name=upload)).offset
-                breaks = 0 if seen > offset else breaks + 1
-                if breaks > BREAKS_WITHOUT_PROGRESS:
-                    raise
-                offset = seen
+        made = self._transport().call(methods.CREATE_DATASET, request, timeout=patience(size))
+        return Dataset(made, self)
 
     def _finish(self, request: datasets_pb2.CreateDatasetRequest, sha256: str, size: int) -> Dataset:
         """Make the data set. If the answer was lost, the server has either still the upload or already the data set."""
@@ -204,79 +156,3 @@ class Datasets:
                 return self._make(request, size)
             except ApiError as error:
                 raise error from lost
-
-
-def _open(source: Any, columns: Sequence[str] | None) -> io.BufferedReader | io.BytesIO:
-    """The bytes of a CSV file, at their beginning."""
-    if isinstance(source, bytes | bytearray):
-        return io.BytesIO(source)
-    if isinstance(source, str | os.PathLike):
-        try:
-            return pathlib.Path(source).open("rb")
-        except OSError as error:
-            raise InvalidSpec(f"{source} cannot be read: {error.strerror}") from None
-    return io.BytesIO(encode_csv(read_table(source, columns)))
-
-
-def _chunks(
-    upload: str,
-    file: io.BufferedReader | io.BytesIO,
-    offset: int,
-    size: int,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[uploads_pb2.WriteUploadRequest]:
-    file.seek(offset)
-    sent = offset
-    while data := file.read(CHUNK):
-        first = sent == offset
-        yield uploads_pb2.WriteUploadRequest(name=upload if first else "", offset=offset if first else 0, data=data)
-        sent += len(data)
-        if progress:
-            progress(sent, size)
-
-
-def _patience(size: int) -> float:
-    """Seconds that sending or reading so many bytes may take."""
-    return 60 + size / SLOWEST_BYTES_PER_S
-
-
-def name_of(thing: Any) -> str:
-    """The name of a Dataset, Model or Job, or the text itself."""
-    return thing if isinstance(thing, str) else str(thing.name)
-
-
-def format_name(kind: int) -> str:
-    """`PARQUET`; a format that this client does not know yet stays a number."""
-    found = datasets_pb2.Dataset.Format.DESCRIPTOR.values_by_number.get(kind)
-    return found.name if found and kind else f"FORMAT_{kind}" if kind else ""
-
-
-def _format(name: str) -> datasets_pb2.Dataset.Format.ValueType:
-    """The format of a name in any case; `json-lines` is JSON_LINES."""
-    spelled = name.upper().replace("-", "_")
-    if not name:
-        return datasets_pb2.Dataset.FORMAT_UNSPECIFIED
-    if spelled in datasets_pb2.Dataset.Format.keys()[1:]:
-        return datasets_pb2.Dataset.Format.Value(spelled)
-    raise InvalidSpec(
-        f"there is no format {name!r}",
-        field="format",
-        fix=f"one of {', '.join(datasets_pb2.Dataset.Format.keys()[1:])}",
-    )
-
-
-def _type(name: str) -> tables_pb2.Column.Type.ValueType:
-    if name.upper() in tables_pb2.Column.Type.keys()[1:]:
-        return tables_pb2.Column.Type.Value(name.upper())
-    raise InvalidSpec(
-        f"there is no type {name!r}", field="schema", fix=f"one of {', '.join(tables_pb2.Column.Type.keys()[1:])}"
-    )
-
-
-def decode_column(column: tables_pb2.ColumnValues) -> list[Any]:
-    """A column's values; missing ones are None."""
-    values: list[Any] = [*column.numbers] if column.numbers else [*column.strings]
-    for row, gone in enumerate(column.missing):
-        if gone:
-            values[row] = None
-    return values

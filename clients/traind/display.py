@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 NOT_FINITE = "✕"
+# Columns of a table: how narrow they may become, and what is between two.
+NARROWEST = 8
+GAP = 2
 
 
 def sparkline(values: Sequence[float], width: int = 8) -> str:
@@ -71,18 +74,57 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], paint: Callable[[str], str] = str) -> str:
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    paint: Callable[[str], str] = str,
+    *,
+    width: int = 0,
+    keep: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> str:
     """Rows in columns under a header, two blanks between; control characters are shown as escapes.
 
-    `paint` may colour a cell: what it adds takes no room.
+    `paint` may colour a cell: what it adds takes no room. With a `width` the widest columns are cut until the table
+    fits into it, but the first, which names the row, and those of `keep`; where that is not enough, columns of `spare`
+    are left out, and at last those of `keep` are cut too.
     """
     lines = [[printable(cell) for cell in row] for row in [header, *rows]]
     widths = [max(width_of(line[i]) for line in lines) for i in range(len(header))]
+    if width:
+        places = [place for place, name in enumerate(header) if place and name not in keep]
+        for name in spare:
+            if _width(_cut_to(widths, width, places)) <= width:
+                break
+            gone = header.index(name)
+            places.remove(gone)
+            widths[gone] = 0
+        widths = _cut_to(_cut_to(widths, width, places), width, range(1, len(widths)))
+        lines = [
+            [line[0], *(cut(cell, most) for cell, most in zip(line[1:], widths[1:], strict=True))] for line in lines
+        ]
     padded = (
-        "  ".join(paint(cell) + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True))
+        "  ".join(paint(cell) + " " * (most - width_of(cell)) for cell, most in zip(line, widths, strict=True) if most)
         for line in lines
     )
     return "\n".join(line.rstrip() for line in padded)
+
+
+def _cut_to(widths: Sequence[int], width: int, places: Sequence[int]) -> list[int]:
+    """Widths of columns that fit beside each other: of `places` always the widest gives way, down to NARROWEST."""
+    widths = list(widths)
+    while _width(widths) > width:
+        place = max(places, key=widths.__getitem__, default=0)
+        if not place or widths[place] <= NARROWEST:
+            break
+        widths[place] -= 1
+    return widths
+
+
+def _width(widths: Sequence[int]) -> int:
+    """Columns of a line; a column of no width is left out, gap and all."""
+    shown = [width for width in widths if width]
+    return sum(shown) + GAP * (len(shown) - 1)
 
 
 def printable(text: str) -> str:

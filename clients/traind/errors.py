@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from traind.jobs import Job
+    from traind.job_view import JobView
 
 SHOWN_VIOLATIONS = 8
 
@@ -109,7 +109,7 @@ class ApiError(TraindError):
 
 
 class InvalidSpec(ApiError, ValueError):
-    """A field of the request, or the table, is wrong."""
+    """A field of the request, the table, or the model file is wrong."""
 
 
 class AuthRequired(ApiError):
@@ -145,9 +145,9 @@ class ServerError(ApiError):
 
 
 class JobEnded(TraindError):
-    """A job that was waited for did not end well; `job` is how it ended."""
+    """A job that was waited for did not end well; `job` is how it ended, a Job or an AsyncJob."""
 
-    def __init__(self, job: Job, message: str, *, fix: str = "") -> None:
+    def __init__(self, job: JobView, message: str, *, fix: str = "") -> None:
         super().__init__(message, fix=fix)
         self.job = job
 
@@ -155,19 +155,22 @@ class JobEnded(TraindError):
 class JobFailed(JobEnded):
     """A job FAILED; `failure_reason` says why: `DIVERGED`, `OUT_OF_MEMORY`, ..."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: JobView) -> None:
         failure = job.failure
         self.failure_reason = failure.reason if failure else ""
         said = failure.message if failure else "no reason was told"
         findings = [f.message for f in job.findings if f.message and f.message not in said]
-        fix = "\n".join([*findings, f"see it with: traind job show {job.id[:8]}"])
+        lines = [*findings, f"see it with: traind job show {job.id[:8]}"]
+        if self.failure_reason:
+            lines.append(f"what that means: traind explain {self.failure_reason}")
+        fix = "\n".join(lines)
         super().__init__(job, f"job {job.id[:8]} FAILED ({self.failure_reason}): {said}", fix=fix)
 
 
 class JobCancelled(JobEnded):
     """A job was CANCELLED."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: JobView) -> None:
         super().__init__(job, f"job {job.id[:8]} was cancelled at epoch {job.epoch} of {job.epochs}")
 
 

@@ -40,14 +40,16 @@ class Event:
     seq: int
     time: dt.datetime
     attempt: int
-    kind: str  # `state`, `epoch`, `finding`, `log`; another word from a newer server
+    kind: str  # `state`, `epoch`, `finding`, `log`, `resumed`; another word from a newer server
     state: str = ""  # with `state`: RUNNING, ...
-    message: str = ""  # with `state` and `log`
+    message: str = ""  # with `state`, `log` and `resumed`
     failure: Failure | None = None  # with the state FAILED
     model: str = ""  # with the state SUCCEEDED: `models/{owner}.{id}/versions/{n}`
-    epoch: int = 0  # with `epoch`: 1, 2, 3, ...
+    epoch: int = 0  # with `epoch`: 1, 2, 3, ...; with `resumed`: the epoch after which the job goes on
     metrics: dict[str, float] = field(default_factory=dict)  # with `epoch`
     finding: Finding | None = None  # with `finding`
+    # With `resumed`: epochs that were told after `epoch` are taken back and come again.
+    rewound: bool = False
 
     @property
     def ends(self) -> bool:
@@ -71,6 +73,9 @@ def decode_event(event: jobs_pb2.JobEvent) -> Event:
             return _with(found, finding=decode_finding(event.finding))
         case "log":
             return _with(found, message=event.log.message)
+        case "resumed":
+            went_on = event.resumed
+            return _with(found, epoch=went_on.epoch, message=went_on.reason, rewound=went_on.rewound)
         case _:
             return found
 

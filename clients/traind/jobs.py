@@ -1,122 +1,46 @@
+# Written by proto/unasync_client.py from aio/jobs.py; change that one, then run make proto.
 """Jobs: `client.jobs`."""
 
 from __future__ import annotations
 
+import sys
+import time
 import uuid
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, overload
 
 from traind import methods
-from traind.datasets import name_of
 from traind.errors import JobCancelled, JobFailed
-from traind.events import (
-    ENDS,
-    decode_failure,
-    decode_finding,
-    decode_metrics,
-    decode_state,
-    decode_time,
-)
-from traind.specs import build_job
+from traind.history import History
+from traind.job_view import JobView
+from traind.listing import Listing
+from traind.names import name_of
+from traind.progress import Progress
+from traind.specs import build_job, build_learn
 from traind.v1 import jobs_pb2
-from traind.watching import Watch
+from traind.watching import Watch, read_log
 
 if TYPE_CHECKING:
-    import datetime as dt
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from traind.datasets import Dataset
     from traind.errors import TraindError
-    from traind.events import Event, Failure, Finding
+    from traind.events import Event
     from traind.models import Model, Models
     from traind.transport import Transport
-    from traind.v1 import specs_pb2
+    from traind.v1 import learning_pb2, specs_pb2
 
-# Epochs and values of each metric.
-History = dict[str, tuple[list[int], list[float]]]
+# In the class itself `list` is the verb.
+_Jobs = list["Job"]
+_Entries = list[jobs_pb2.QueueEntry]
 
 
-class Job:
+class Job(JobView):
     """A job as it was when it was last asked for; `refresh` asks again."""
 
     def __init__(self, message: jobs_pb2.Job, jobs: Jobs) -> None:
-        self.message = message
+        super().__init__(message)
         self._jobs = jobs
-
-    @property
-    def name(self) -> str:
-        """`jobs/{uuid}`; empty after `validate_only`."""
-        return self.message.name
-
-    @property
-    def id(self) -> str:
-        """The UUID alone."""
-        return self.message.name.removeprefix("jobs/")
-
-    @property
-    def state(self) -> str:
-        """QUEUED, RUNNING, PAUSING, PAUSED, CANCELLING, SUCCEEDED, FAILED, CANCELLED."""
-        return decode_state(self.message.state)
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended."""
-        return self.message.done or self.state in ENDS
-
-    @property
-    def dataset(self) -> str:
-        """The data set, with its version."""
-        return self.message.dataset
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that are done and stored."""
-        return self.message.epoch
-
-    @property
-    def epochs(self) -> int:
-        """Epochs that are asked for."""
-        return self.message.epochs
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights the model has."""
-        return self.message.best_epoch
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Figures of the last epoch, and at the end those of the model."""
-        return decode_metrics(self.message.metrics)
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why it FAILED."""
-        return decode_failure(self.message.failure) if self.message.HasField("failure") else None
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What a person should know."""
-        return [decode_finding(finding) for finding in self.message.findings]
-
-    @property
-    def resolved(self) -> specs_pb2.TrainSpec:
-        """The spec as it runs, with every default filled in."""
-        return self.message.resolved
-
-    @property
-    def parameter_count(self) -> int:
-        """Weights and biases of the network."""
-        return self.message.parameter_count
-
-    @property
-    def queue_position(self) -> int:
-        """Jobs that will be begun before it."""
-        return self.message.queue_position
-
-    @property
-    def create_time(self) -> dt.datetime:
-        """When it was taken."""
-        return decode_time(self.message.create_time)
 
     @property
     def model(self) -> Model | None:
@@ -124,47 +48,79 @@ class Job:
         made = self.message.model_version
         return self._jobs.models.get(made) if made else None
 
-    def refresh(self) -> Job:
+    def refresh(self) -> Self:
         """Ask the server for it again."""
-        self.message = self._jobs.get(self.name).message
+        self.message = (self._jobs.get(self.name)).message
         return self
 
-    def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Job:
+    def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Self:
         """See Jobs.wait; this object is refreshed."""
-        self.message = self._jobs.wait(self, timeout, raise_on_failure=raise_on_failure).message
+        self.message = (self._jobs.wait(self, timeout, raise_on_failure=raise_on_failure)).message
         return self
 
-    def watch(self, from_seq: int = 0, *, on_break: Callable[[TraindError], None] | None = None) -> Iterator[Event]:
+    def watch(self, from_seq: int = 0, *, on_break: Callable[[TraindError], None] | None = None) -> Generator[Event]:
         """See Jobs.watch."""
         return self._jobs.watch(self, from_seq, on_break=on_break)
 
-    def follow(self, stream: TextIO | None = None) -> Job:
-        """Show how it learns until it ends, on a terminal as one line; errors of the job are not raised."""
-        from traind.progress import follow
+    def follow(self, stream: TextIO | None = None, *, timeout: float | None = None) -> Self:
+        """Show how it learns until it ends, on a terminal as one line; errors of the job are not raised.
 
-        return follow(self, stream)
+        Raises WaitTimeout after `timeout` seconds.
+        """
+        progress = Progress(self.epochs, stream or sys.stderr)
+        if self.state == "QUEUED":
+            ahead = f", {self.queue_position} ahead" if self.queue_position else ""
+            progress.status(f"queued{ahead}")
+        try:
+            for event in self._jobs.watch(self, on_break=progress.broke, timeout=timeout):
+                progress.show(event)
+        finally:
+            progress.close()
+        self.refresh()
+        progress.result(self)
+        return self
 
-    def cancel(self) -> Job:
+    def logs(
+        self,
+        *,
+        follow: bool = True,
+        tail: int | None = None,
+        on_break: Callable[[TraindError], None] | None = None,
+    ) -> Generator[str]:
+        """See Jobs.logs."""
+        return self._jobs.logs(self, follow=follow, tail=tail, on_break=on_break)
+
+    def cancel(self) -> Self:
         """End it; its history stays. Raises Conflict if it has ended otherwise."""
-        self.message = self._jobs.cancel(self).message
+        self.message = (self._jobs.cancel(self)).message
         return self
 
-    def pause(self) -> Job:
+    def pause(self) -> Self:
         """Stop it after its last checkpoint and free its place."""
-        self.message = self._jobs.pause(self).message
+        self.message = (self._jobs.pause(self)).message
         return self
 
-    def resume(self) -> Job:
+    def resume(self) -> Self:
         """Queue it again; it goes on from its checkpoint."""
-        self.message = self._jobs.resume(self).message
+        self.message = (self._jobs.resume(self)).message
         return self
+
+    def retry(self) -> Job:
+        """See Jobs.retry."""
+        return self._jobs.retry(self)
+
+    def fork(self, learn: Mapping[str, Any] | learning_pb2.Learn, **options: Any) -> Job:
+        """See Jobs.fork."""
+        return self._jobs.fork(self, learn, **options)
 
     def history(self) -> History:
         """See Jobs.history."""
-        return self._jobs.history(self)
+        self.seen_history = self._jobs.history(self)
+        return self.seen_history
 
-    def __repr__(self) -> str:
-        return f"<Job {self.id or '(not stored)'} {self.state}: epoch {self.epoch} of {self.epochs}>"
+    def plot(self, kind: str = "loss", **options: Any) -> Any:
+        """Draw its history: see History.plot. Answers matplotlib's Axes; needs the extra `plot`."""
+        return (self.history()).plot(kind, **options)
 
 
 class Jobs:
@@ -183,13 +139,15 @@ class Jobs:
         display_name: str = "",
         train: Mapping[str, Any] | specs_pb2.TrainSpec | None = None,
         evaluate: Mapping[str, Any] | jobs_pb2.EvaluateSpec | None = None,
+        webhooks: Sequence[str] = (),
         request_id: str | None = None,
         validate_only: bool = False,
     ) -> Job:
         """Submit a job: a dictionary, a Job message, the path of a .json or .toml file, or the keywords alone.
 
-        The call is safe to repeat: every try carries one `request_id`, and the server takes the job once. With
-        `validate_only` nothing is stored; the answer has the resolved spec and the number of parameters. Raises
+        `webhooks` names those who hear of its end. The call is safe to repeat: every try carries one `request_id`, and
+        the server takes the job once. With `validate_only` nothing is stored; the answer has the resolved spec and the
+        number of parameters. Raises
         InvalidSpec naming the field, NotFound (the data set), TooLarge.
         """
         built = build_job(
@@ -199,6 +157,7 @@ class Jobs:
             display_name=display_name,
             train=train,
             evaluate=evaluate,
+            webhooks=webhooks,
         )
         request = jobs_pb2.CreateJobRequest(
             job=built, request_id=request_id or str(uuid.uuid4()), validate_only=validate_only
@@ -209,55 +168,151 @@ class Jobs:
         """One job by its UUID. Raises NotFound."""
         return Job(self._transport().call(methods.GET_JOB, jobs_pb2.GetJobRequest(name=job)), self)
 
-    def list(self, states: Sequence[str] = (), *, page_size: int = 0) -> Iterator[Job]:
+    def list(self, states: Sequence[str] = (), *, page_size: int = 0) -> Listing[Job]:
         """The caller's jobs, newest first, of some states only; pages are fetched as they are needed."""
         wanted = [jobs_pb2.Job.State.Value(state) for state in states]
-        token = ""
-        while True:
+
+        def fetch(token: str) -> tuple[_Jobs, str]:
             request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=token, states=wanted)
             page = self._transport().call(methods.LIST_JOBS, request)
-            yield from (Job(message, self) for message in page.jobs)
+            return [Job(message, self) for message in page.jobs], page.next_page_token
+
+        return Listing(fetch, "jobs")
+
+    def queue(self, *, page_size: int = 0) -> _Entries:
+        """Who holds the server's slots, and who waits and why, in the order in which they are served."""
+        found: _Entries = []
+        token = ""
+        while True:
+            request = jobs_pb2.ListQueueRequest(page_size=page_size, page_token=token)
+            page = self._transport().call(methods.LIST_QUEUE, request)
+            found += page.entries
             token = page.next_page_token
             if not token:
-                return
+                return found
 
     def cancel(self, job: str | Job) -> Job:
         """End a job; its history stays. Raises Conflict if it has ended otherwise."""
-        return Job(self._transport().call(methods.CANCEL_JOB, jobs_pb2.CancelJobRequest(name=name_of(job))), self)
+        request = jobs_pb2.CancelJobRequest(name=name_of(job))
+        return Job(self._transport().call(methods.CANCEL_JOB, request), self)
 
     def pause(self, job: str | Job) -> Job:
         """Stop a job after its last checkpoint and free its place. Raises Conflict if it has ended."""
-        return Job(self._transport().call(methods.PAUSE_JOB, jobs_pb2.PauseJobRequest(name=name_of(job))), self)
+        request = jobs_pb2.PauseJobRequest(name=name_of(job))
+        return Job(self._transport().call(methods.PAUSE_JOB, request), self)
 
     def resume(self, job: str | Job) -> Job:
         """Queue a paused job again. Raises Conflict if it is not paused."""
-        return Job(self._transport().call(methods.RESUME_JOB, jobs_pb2.ResumeJobRequest(name=name_of(job))), self)
+        request = jobs_pb2.ResumeJobRequest(name=name_of(job))
+        return Job(self._transport().call(methods.RESUME_JOB, request), self)
+
+    def retry(self, job: str | Job, *, request_id: str | None = None) -> Job:
+        """Submit a job that FAILED or was CANCELLED once more; answers the new job, which names it as its parent.
+
+        It goes on from the checkpoint that was kept, where what ended the job was not its spec or data. Safe to repeat,
+        as `create` is. Raises NotFound, Conflict (it succeeded, or has not ended).
+        """
+        request = jobs_pb2.RetryJobRequest(name=name_of(job), request_id=request_id or str(uuid.uuid4()))
+        return Job(self._transport().call(methods.RETRY_JOB, request), self)
+
+    def fork(
+        self,
+        job: str | Job,
+        learn: Mapping[str, Any] | learning_pb2.Learn,
+        *,
+        display_name: str = "",
+        model: str = "",
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> Job:
+        """Submit a job that goes on from another's last checkpoint and learns on in a changed way.
+
+        `learn` holds what changes, `{"gradient": {"epochs": 300}}`: epochs count those of the parent too. Everything
+        else is the parent's. Safe to repeat, as `create` is. Raises NotFound, Conflict (it has no checkpoint),
+        InvalidSpec naming the field.
+        """
+        request = jobs_pb2.ForkJobRequest(
+            name=name_of(job),
+            learn=build_learn(learn),
+            display_name=display_name,
+            model=model,
+            request_id=request_id or str(uuid.uuid4()),
+            validate_only=validate_only,
+        )
+        return Job(self._transport().call(methods.FORK_JOB, request), self)
 
     def history(self, job: str | Job) -> History:
         """Every metric of a job, exact: epochs and values by name; NaN and Inf are kept."""
-        answer = self._transport().call(methods.GET_HISTORY, jobs_pb2.GetHistoryRequest(name=name_of(job)))
-        return {series.name: (list(series.steps), list(series.values)) for series in answer.series}
+        request = jobs_pb2.GetHistoryRequest(name=name_of(job))
+        return History(self._transport().call(methods.GET_HISTORY, request))
 
-    def wait(self, job: str | Job, timeout: float | None = None, *, raise_on_failure: bool = True) -> Job:
-        """Wait for a job's end and answer the ended job.
+    @overload
+    def wait(self, jobs: str | Job, timeout: float | None = None, *, raise_on_failure: bool = True) -> Job: ...
 
-        Raises JobFailed and JobCancelled unless `raise_on_failure` is false, WaitTimeout after `timeout` seconds.
+    @overload
+    def wait(
+        self,
+        jobs: _Jobs | tuple[str | Job, ...] | frozenset[str],
+        timeout: float | None = None,
+        *,
+        raise_on_failure: bool = True,
+    ) -> _Jobs: ...
+
+    def wait(
+        self,
+        jobs: str | Job | Iterable[str | Job],
+        timeout: float | None = None,
+        *,
+        raise_on_failure: bool = True,
+    ) -> Job | _Jobs:
+        """Wait for the end of a job, or of each of several, and answer it or them, ended.
+
+        Raises JobFailed and JobCancelled for the first that did not succeed, after all have ended, unless
+        `raise_on_failure` is false; WaitTimeout after `timeout` seconds in all.
         """
-        for _ in Watch(self._transport, name_of(job), 0, timeout=timeout).events():
-            pass
-        ended = self.get(name_of(job))
-        if raise_on_failure and ended.state == "FAILED":
-            raise JobFailed(ended)
-        if raise_on_failure and ended.state == "CANCELLED":
-            raise JobCancelled(ended)
-        return ended
+        wanted = [jobs] if isinstance(jobs, str | Job) else [*jobs]
+        limit = None if timeout is None else time.monotonic() + timeout
+        ended = []
+        for name in map(name_of, wanted):
+            left = None if limit is None else max(limit - time.monotonic(), 0.0)
+            for _ in Watch(self._transport, name, 0, timeout=left, told=timeout).events():
+                pass
+            ended.append(self.get(name))
+        for job in ended if raise_on_failure else ():
+            if job.state == "FAILED":
+                raise JobFailed(job)
+            if job.state == "CANCELLED":
+                raise JobCancelled(job)
+        return ended[0] if isinstance(jobs, str | Job) else ended
 
     def watch(
-        self, job: str | Job, from_seq: int = 0, *, on_break: Callable[[TraindError], None] | None = None
-    ) -> Iterator[Event]:
+        self,
+        job: str | Job,
+        from_seq: int = 0,
+        *,
+        on_break: Callable[[TraindError], None] | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Event]:
         """Yield a job's events, those of the past first, until its end; none is lost or comes twice.
 
         When the connection breaks it is made again, going on after the last event; `on_break` hears of each break.
-        Closing the iterator ends the call. Raises NotFound, ConnectionFailed (also after ten minutes without server).
+        Closing the iterator ends the call. Raises NotFound, WaitTimeout after `timeout` seconds, ConnectionFailed (also
+        after ten minutes without server).
         """
-        return Watch(self._transport, name_of(job), from_seq, on_break=on_break).events()
+        return Watch(self._transport, name_of(job), from_seq, on_break=on_break, timeout=timeout).events()
+
+    def logs(
+        self,
+        job: str | Job,
+        *,
+        follow: bool = True,
+        tail: int | None = None,
+        on_break: Callable[[TraindError], None] | None = None,
+    ) -> Generator[str]:
+        """Yield the lines that a job's workers wrote, those of the past first, as they come until the job's end.
+
+        Without `follow` only those that are stored now; with `tail` only so many of these, 0 = none. A line neither is
+        lost nor comes twice when the connection breaks, as with `watch`. Raises ValueError (`tail` is negative),
+        NotFound, ConnectionFailed.
+        """
+        return read_log(self._transport, name_of(job), follow=follow, tail=tail, on_break=on_break)

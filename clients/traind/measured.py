@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from traind.v1 import models_pb2, tables_pb2
@@ -19,6 +19,18 @@ class Confusion:
     def count(self, right: str, answer: str) -> int:
         """Rows of one class that another was answered for."""
         return self.counts[self.classes.index(right)][self.classes.index(answer)]
+
+    def plot(self, **options: Any) -> Any:
+        """Draw it: see plotting.plot_confusion. Needs the extra `plot`."""
+        from traind.plotting import plot_confusion
+
+        return plot_confusion(self, **options)
+
+    def _repr_html_(self) -> str:
+        from traind.html import table_html
+
+        rows = [(right, *counts) for right, counts in zip(self.classes, self.counts, strict=True)]
+        return table_html("right class by row, answer by column", ("", *self.classes), rows)
 
 
 @dataclass(frozen=True)

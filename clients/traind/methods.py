@@ -67,9 +67,13 @@ DELETE_DATASET = _write("DatasetService/DeleteDataset", datasets_pb2.DeleteDatas
 CREATE_JOB = _read("JobService/CreateJob", jobs_pb2.CreateJobRequest, jobs_pb2.Job)
 GET_JOB = _read("JobService/GetJob", jobs_pb2.GetJobRequest, jobs_pb2.Job)
 LIST_JOBS = _read("JobService/ListJobs", jobs_pb2.ListJobsRequest, jobs_pb2.ListJobsResponse)
+LIST_QUEUE = _read("JobService/ListQueue", jobs_pb2.ListQueueRequest, jobs_pb2.ListQueueResponse)
 CANCEL_JOB = _write("JobService/CancelJob", jobs_pb2.CancelJobRequest, jobs_pb2.Job)
 PAUSE_JOB = _write("JobService/PauseJob", jobs_pb2.PauseJobRequest, jobs_pb2.Job)
 RESUME_JOB = _write("JobService/ResumeJob", jobs_pb2.ResumeJobRequest, jobs_pb2.Job)
+# As above.
+RETRY_JOB = _read("JobService/RetryJob", jobs_pb2.RetryJobRequest, jobs_pb2.Job)
+FORK_JOB = _read("JobService/ForkJob", jobs_pb2.ForkJobRequest, jobs_pb2.Job)
 WATCH_JOB = _read("JobService/WatchJob", jobs_pb2.WatchJobRequest, jobs_pb2.JobEvent)
 GET_HISTORY = _read("JobService/GetHistory", jobs_pb2.GetHistoryRequest, jobs_pb2.History)
 
@@ -78,4 +82,7 @@ LIST_MODELS = _read("ModelService/ListModels", models_pb2.ListModelsRequest, mod
 GET_WEIGHTS = _read("ModelService/GetWeights", models_pb2.GetWeightsRequest, models_pb2.Weights)
 GET_SPLIT = _read("ModelService/GetSplit", models_pb2.GetSplitRequest, models_pb2.RowSplit)
 EVALUATE_MODEL = _read("ModelService/EvaluateModel", models_pb2.EvaluateModelRequest, models_pb2.Evaluation)
+EXPORT_MODEL = _read("ModelService/ExportModel", models_pb2.ExportModelRequest, models_pb2.ExportModelResponse)
+# As of jobs, its request id makes it repeatable.
+IMPORT_MODEL = _read("ModelService/ImportModel", models_pb2.ImportModelRequest, models_pb2.Model)
 PREDICT = _read("PredictionService/Predict", predictions_pb2.PredictRequest, predictions_pb2.PredictResponse)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Everything a model answered. Arrays where the question was a NumPy array, else lists.
+    """Everything a model answered, in the form of the question: arrays, tensors (classes that are texts stay a list),
+    series and frames, Arrow arrays and tables; else lists.
 
     `values` has one number, or one class, for each row; of several targets a row of numbers in the order of
     `targets`, [rows, targets]. `probabilities` is [rows, classes] in the order of `classes`, None for numbers and for
@@ -68,7 +69,7 @@ def decode_prediction(
         targets=list(values),
         values=_shaped(values, table),
         classes=classes,
-        probabilities=_rows([list(row) for row in shares], table) if classes else None,
+        probabilities=_shares([list(row) for row in shares], classes, table) if classes else None,
         deviations=_shaped(deviations, table) if deviations else None,
         hidden={name: _rows(rows, table) for name, rows in hidden.items()},
     )
@@ -101,12 +102,13 @@ def _shaped(columns: dict[str, list[Any]], table: TableIn) -> Any:
     if len(columns) == 1:
         ((name, values),) = columns.items()
         return _series(values, name, table)
+    if table.kind == "pyarrow":
+        return sys.modules["pyarrow"].table(columns)
     if table.kind == "pandas":
         return sys.modules["pandas"].DataFrame(columns, index=table.index)
     if table.kind == "polars":
         return sys.modules["polars"].DataFrame(columns)
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    return sys.modules["numpy"].array(rows) if table.kind == "numpy" else rows
+    return _rows([list(row) for row in zip(*columns.values(), strict=True)], table)
 
 
 def _by_target(targets: list[str], values: Any) -> dict[str, list[Any]]:
@@ -124,8 +126,28 @@ def _series(values: list[Any], name: str, table: TableIn) -> Any:
         return sys.modules["pandas"].Series(values, index=table.index, name=name)
     if table.kind == "polars":
         return sys.modules["polars"].Series(name, values)
+    if table.kind == "pyarrow":
+        return sys.modules["pyarrow"].array(values)
+    if table.kind == "torch" and not any(isinstance(value, str) for value in values):
+        torch = sys.modules["torch"]
+        return torch.tensor(values, dtype=torch.float64 if any(isinstance(v, float) for v in values) else None)
     return values
 
 
 def _rows(rows: list[list[float]], table: TableIn) -> Any:
-    return sys.modules["numpy"].array(rows) if table.kind in {"numpy", "pandas"} else rows
+    """[rows, columns] without names."""
+    if table.kind == "torch":
+        return sys.modules["torch"].tensor(rows, dtype=sys.modules["torch"].float64)
+    numpy = sys.modules.get("numpy")
+    return numpy.array(rows) if numpy is not None and table.kind not in {"list", "torch"} else rows
+
+
+def _shares(rows: list[list[float]], classes: list[str], table: TableIn) -> Any:
+    """A column for each class."""
+    if table.kind == "pandas":
+        return sys.modules["pandas"].DataFrame(rows, index=table.index, columns=classes)
+    if table.kind == "polars":
+        return sys.modules["polars"].DataFrame(rows, schema=classes, orient="row")
+    if table.kind == "pyarrow":
+        return sys.modules["pyarrow"].table(dict(zip(classes, map(list, zip(*rows, strict=True)), strict=True)))
+    return _rows(rows, table)

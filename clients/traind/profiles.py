@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traind.events import decode_finding
 from traind.v1 import profiles_pb2, tables_pb2
@@ -53,6 +53,20 @@ class Profile:
             raise KeyError(one if one not in names else other)
         return self.message.correlation.values.values[names.index(one) * len(names) + names.index(other)]
 
+    def to_df(self) -> Any:
+        """A pandas DataFrame, a row a column of the data set."""
+        from traind.tables_out import frame_of
+
+        return frame_of([_record(column) for column in self.message.columns])
+
+    def _repr_html_(self) -> str:
+        from traind.html import table_html
+
+        records = [_record(column) for column in self.message.columns]
+        header = list(dict.fromkeys(name for record in records for name in record))
+        rows = [[record.get(name, "") for name in header] for record in records]
+        return table_html(f"{self.message.dataset}: {self.row_count:,} rows", header, rows)
+
     def __repr__(self) -> str:
         return f"<Profile of {self.message.dataset}: {self.row_count} rows, {len(self.message.columns)} columns>"
 
@@ -96,9 +110,32 @@ class Proposal:
         """What a person should know before."""
         return [decode_finding(finding) for finding in self.message.findings]
 
+    def _repr_html_(self) -> str:
+        from traind.html import table_html
+
+        reasons = [(reason.field, reason.english) for reason in self.reasons]
+        return table_html(f"proposal for {self.dataset}", ("field", "why"), reasons)
+
     def __repr__(self) -> str:
         target = ", ".join(self.message.train.target)
         return f"<Proposal for {target} of {self.dataset}: {len(self.message.reasons)} reasons>"
+
+
+def _record(column: profiles_pb2.ColumnProfile) -> dict[str, Any]:
+    """The figures of a column that fit into a line."""
+    record: dict[str, Any] = {
+        "column": column.name,
+        "type": type_name(column),
+        "missing": column.missing_count,
+        "distinct": column.distinct_count,
+    }
+    if column.WhichOneof("figures") == "numbers":
+        numbers = column.numbers
+        told = {"min": numbers.min, "mean": numbers.mean, "max": numbers.max, "std": numbers.std}
+        record |= told | {"skewness": numbers.skewness}
+    elif column.top_values:
+        record["most frequent"] = column.top_values[0].value
+    return record
 
 
 def type_name(column: tables_pb2.Column | profiles_pb2.ColumnProfile) -> str:

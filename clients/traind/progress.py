@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
 from traind.display import cut, duration, figure, printable, sparkline
+from traind.names import short_name
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from traind.errors import TraindError
     from traind.events import Event
-    from traind.jobs import Job
+    from traind.job_view import JobView
 
 SHORT_JOB_EPOCHS = 20
 LINE_EVERY_S = 10.0
@@ -22,22 +22,6 @@ REDRAW_EVERY_S = 0.1
 KEPT_POINTS = 512
 # Figures that the last line tells: of classes, of numbers.
 CHIEF = ("loss", "accuracy", "roc_auc", "rmse", "r2")
-
-
-def follow(job: Job, stream: TextIO | None = None) -> Job:
-    """Show a job's events until its end, then its result; answers the ended job."""
-    progress = Progress(job.epochs, stream or sys.stderr)
-    if job.state == "QUEUED":
-        ahead = f", {job.queue_position} ahead" if job.queue_position else ""
-        progress.status(f"queued{ahead}")
-    try:
-        for event in job.watch(on_break=progress.broke):
-            progress.show(event)
-    finally:
-        progress.close()
-    job.refresh()
-    progress.result(job)
-    return job
 
 
 class Progress:
@@ -69,6 +53,10 @@ class Progress:
                 self.say(f"note  {event.finding.message or event.finding.code}")
             case "log":
                 self.say(f"log   {event.message}")
+            case "resumed":
+                why = f": {event.message}" if event.message else ""
+                again = "; the epochs after it come again" if event.rewound else ""
+                self.say(f"note  goes on after epoch {event.epoch}{again}{why}")
             case "state":
                 if event.state == "RUNNING":
                     self._start = (self._last.epoch if self._last else 0, event.time)
@@ -99,7 +87,7 @@ class Progress:
             self._stream.flush()
             self._drawn = False
 
-    def result(self, job: Job) -> None:
+    def result(self, job: JobView) -> None:
         """The line that tells how it ended, and what can be done next."""
         message = job.message
         took = duration((message.end_time.ToNanoseconds() - message.create_time.ToNanoseconds()) / 1e9)
@@ -187,8 +175,3 @@ class Progress:
 def _loss_first(metrics: dict[str, float]) -> list[tuple[str, float]]:
     order = {"train_loss": 0, "val_loss": 1}
     return sorted(metrics.items(), key=lambda item: order.get(item[0], 2))
-
-
-def short_name(name: str) -> str:
-    """`models/kim.churn/versions/3` as commands take it: `kim.churn:3`."""
-    return name.partition("/")[2].replace("/versions/", ":")

@@ -24,7 +24,10 @@ def encode_rows(table: TableIn, inputs: Sequence[tables_pb2.Column]) -> list[tab
     absent = [column.name for column in inputs if column.name not in table.columns]
     if absent:
         have = ", ".join(repr(name) for name in table.columns)
-        raise InvalidSpec(f"the model needs {', '.join(repr(name) for name in absent)}", fix=f"the table has {have}")
+        raise InvalidSpec(
+            f"the model needs {', '.join(repr(name) for name in absent)}",
+            fix=f"give it columns of these names; the table has {have}",
+        )
     return [_encode(column, table.columns[column.name]) for column in inputs]
 
 

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from traind.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
 
@@ -28,62 +28,74 @@ def find_field(kind: Descriptor, name: str) -> FieldDescriptor | None:
 
 def check_message(value: Any, kind: Descriptor, path: str) -> None:
     """Check a dictionary against a kind of message. Raises InvalidSpec naming the first wrong field."""
+    for error in find_errors(value, kind, path):
+        raise error
+
+
+def find_errors(value: Any, kind: Descriptor, path: str) -> Iterator[InvalidSpec]:
+    """Everything that is wrong in a dictionary, in the order in which it stands there."""
     if kind.full_name.startswith("google.protobuf."):
         return  # times and the like stand as texts
     if not isinstance(value, dict):
-        raise InvalidSpec(f"expected fields in {{}}, got {_said(value)}", field=path)
+        yield InvalidSpec(f"expected fields in {{}}, got {_said(value)}", field=path)
+        return
     chosen: dict[str, str] = {}
     for name, item in value.items():
         field = find_field(kind, name)
         if field is None:
-            raise _unknown(name, kind.fields_by_name, path)
+            yield _unknown(name, kind.fields_by_name, path)
+            continue
         if item is None:
             continue  # null is absent
         if field.containing_oneof is not None:
             other = chosen.setdefault(field.containing_oneof.name, name)
             if other != name:
-                raise InvalidSpec(f"{other!r} and {name!r} stand there; only one can be meant", field=path)
-        _check_field(item, field, f"{path}.{name}")
+                yield InvalidSpec(f"{other!r} and {name!r} stand there; only one can be meant", field=path)
+        yield from _field_errors(item, field, f"{path}.{name}")
 
 
-def _check_field(item: Any, field: FieldDescriptor, path: str) -> None:
+def _field_errors(item: Any, field: FieldDescriptor, path: str) -> Iterator[InvalidSpec]:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         if not isinstance(item, dict):
-            raise InvalidSpec(f"expected values by name in {{}}, got {_said(item)}", field=path)
+            yield InvalidSpec(f"expected values by name in {{}}, got {_said(item)}", field=path)
+            return
         for name, one in item.items():
-            _check_value(one, field.message_type.fields_by_name["value"], f"{path}.{name}")
+            yield from _value_errors(one, field.message_type.fields_by_name["value"], f"{path}.{name}")
     elif field.is_repeated:
         if not isinstance(item, list):
-            raise InvalidSpec(f"expected a list, got {_said(item)}", field=path, fix=f"write [{item!r:.40}]")
+            yield InvalidSpec(f"expected a list, got {_said(item)}", field=path, fix=f"write [{item!r:.40}]")
+            return
         for i, one in enumerate(item):
-            _check_value(one, field, f"{path}[{i}]")
+            yield from _value_errors(one, field, f"{path}[{i}]")
     else:
-        _check_value(item, field, path)
+        yield from _value_errors(item, field, path)
 
 
-def _check_value(value: Any, field: FieldDescriptor, path: str) -> None:
+def _value_errors(value: Any, field: FieldDescriptor, path: str) -> Iterator[InvalidSpec]:
     if field.message_type is not None:
-        check_message(value, field.message_type, path)
+        yield from find_errors(value, field.message_type, path)
     elif field.enum_type is not None:
-        _check_enum(value, field.enum_type, path)
-    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        if not isinstance(value, bool):
-            raise InvalidSpec(f"expected true or false, got {_said(value)}", field=path)
-    elif field.cpp_type in _WHOLE:
-        if not _is_number(value) or float(value) != int(float(value)):
-            raise InvalidSpec(f"expected a whole number, got {_said(value)}", field=path)
-    elif field.cpp_type in _REAL:
-        if not _is_number(value) and value not in ("NaN", "Infinity", "-Infinity"):
-            raise InvalidSpec(f"expected a number, got {_said(value)}", field=path)
-    elif not isinstance(value, str):
-        raise InvalidSpec(f"expected a text, got {_said(value)}", field=path)
+        yield from _enum_errors(value, field.enum_type, path)
+    elif wanted := _wanted(value, field):
+        yield InvalidSpec(f"expected {wanted}, got {_said(value)}", field=path)
 
 
-def _check_enum(value: Any, kind: EnumDescriptor, path: str) -> None:
+def _wanted(value: Any, field: FieldDescriptor) -> str:
+    """What should stand there instead of a value; empty where it may."""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "" if isinstance(value, bool) else "true or false"
+    if field.cpp_type in _WHOLE:
+        return "" if _is_number(value) and float(value) == int(float(value)) else "a whole number"
+    if field.cpp_type in _REAL:
+        return "" if _is_number(value) or value in ("NaN", "Infinity", "-Infinity") else "a number"
+    return "" if isinstance(value, str) else "a text"
+
+
+def _enum_errors(value: Any, kind: EnumDescriptor, path: str) -> Iterator[InvalidSpec]:
     if value in kind.values_by_name if isinstance(value, str) else type(value) is int:
         return
     known = [one.name for one in kind.values if one.number != 0]
-    raise InvalidSpec(f"{_said(value)} is not known there", field=path, fix=f"one of {', '.join(known)}")
+    yield InvalidSpec(f"{_said(value)} is not known there", field=path, fix=f"one of {', '.join(known)}")
 
 
 def _is_number(value: Any) -> bool:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from traind.errors import InvalidSpec
 from traind.spec_checks import check_message, find_field
-from traind.v1 import jobs_pb2, specs_pb2
+from traind.v1 import jobs_pb2, learning_pb2, specs_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -34,6 +34,7 @@ def load_spec(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InvalidSpec(f"{file} is no {file.suffix[1:].upper()}: {error}") from None
     if not isinstance(found, dict):
         raise InvalidSpec(f"{file} holds no job", fix='write {"dataset": ..., "model": ..., "train": {...}}')
+    found.pop("$schema", None)  # by which editors find what `traind spec schema` printed
     return found
 
 
@@ -45,6 +46,7 @@ def build_job(
     display_name: str = "",
     train: Mapping[str, Any] | specs_pb2.TrainSpec | None = None,
     evaluate: Mapping[str, Any] | jobs_pb2.EvaluateSpec | None = None,
+    webhooks: Sequence[str] = (),
 ) -> jobs_pb2.Job:
     """One Job message; keywords stand over what `job` says."""
     if isinstance(job, jobs_pb2.Job):
@@ -55,6 +57,8 @@ def build_job(
     for name, value in (("dataset", dataset), ("model", model), ("display_name", display_name)):
         if value:
             setattr(built, name, value)
+    if webhooks:
+        built.webhooks[:] = webhooks
     for name, spec in (("train", train), ("evaluate", evaluate)):
         if isinstance(spec, Message):
             getattr(built, name).CopyFrom(spec)
@@ -67,18 +71,31 @@ def parse_job(job: Mapping[str, Any]) -> jobs_pb2.Job:
     """Read a dictionary as proto3 JSON, with Python's ease: NumPy values, tuples, one name where a list of names
     stands, rows of numbers as given weights. Raises InvalidSpec naming the field.
     """
-    spec = plain(job)
+    spec = settled(job)
+    check_message(spec, jobs_pb2.Job.DESCRIPTOR, "job")
+    try:
+        return json_format.ParseDict(spec, jobs_pb2.Job())
+    except json_format.ParseError as error:
+        raise InvalidSpec(str(error), field="job") from None
+
+
+def build_learn(learn: Mapping[str, Any] | learning_pb2.Learn) -> learning_pb2.Learn:
+    """A way to learn, as a dictionary or a message. Raises InvalidSpec naming the field."""
+    if isinstance(learn, Message):
+        return learn
+    return parse_job({"train": {"learn": learn}}).train.learn
+
+
+def settled(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's dictionary as proto3 JSON, with nothing left of Python's ease; not checked. Raises InvalidSpec."""
+    spec: dict[str, Any] = plain(job)
     train = spec.get("train")
     if isinstance(train, dict):
         for name in ("inputs", "target"):
             if isinstance(train.get(name), str):
                 train[name] = [train[name]]
         _shape_weights(train)
-    check_message(spec, jobs_pb2.Job.DESCRIPTOR, "job")
-    try:
-        return json_format.ParseDict(spec, jobs_pb2.Job())
-    except json_format.ParseError as error:
-        raise InvalidSpec(str(error), field="job") from None
+    return spec
 
 
 def plain(value: Any) -> Any:

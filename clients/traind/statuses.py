@@ -20,6 +20,7 @@ _BY_REASON: dict[str, type[TraindError]] = {
     "INVALID_FIELD": errors.InvalidSpec,
     "MALFORMED_BODY": errors.InvalidSpec,
     "INVALID_TABLE": errors.InvalidSpec,
+    "INVALID_MODEL_FILE": errors.InvalidSpec,
     "TOKEN_REQUIRED": errors.AuthRequired,
     "TOKEN_REJECTED": errors.AuthRequired,
     "SCOPE_MISSING": errors.Forbidden,
@@ -35,8 +36,10 @@ _BY_REASON: dict[str, type[TraindError]] = {
     "TOO_MANY_PARAMETERS": errors.TooLarge,
     "HEADERS_TOO_LARGE": errors.TooLarge,
     "RATE_LIMITED": errors.RateLimited,
+    "QUEUE_FULL": errors.RateLimited,
     "DISK_FULL": errors.ServerError,
     "DATABASE_UNAVAILABLE": errors.Unavailable,
+    "OBJECTS_UNAVAILABLE": errors.Unavailable,
     "SHUTTING_DOWN": errors.Unavailable,
     "DATA_CORRUPT": errors.ServerError,
     "DEADLINE_PASSED": errors.TimedOut,
@@ -59,19 +62,24 @@ _BY_CODE: dict[str, type[TraindError]] = {
 }
 
 _FIXES = {
-    "TOKEN_REQUIRED": "set TRAIND_TOKEN_FILE to a file that holds your token, or keep it in the profile file; "
-    "`traind up` writes both on the machine of the server",
-    "TOKEN_REJECTED": "ask for another token, or check TRAIND_URL: tokens belong to one server",
+    "TOKEN_REQUIRED": "sign in with: traind login; or set TRAIND_TOKEN_FILE to a file that holds your token "
+    "(`traind up` keeps both on the machine of the server)",
+    "TOKEN_REJECTED": "ask whoever runs the server for another token, or check TRAIND_URL: tokens belong to one server",
     "SCOPE_MISSING": "ask whoever runs the server for a token with that scope",
     "METHOD_NOT_FOUND": "the server is older than this client, or the address is not traind's gRPC port",
     "RATE_LIMITED": "wait a moment, or send fewer calls at once",
+    "QUEUE_FULL": "wait until some of your jobs have run, or cancel some: traind job list",
     "DISK_FULL": "tell whoever runs the server; nothing was stored",
+    "DATA_CORRUPT": "tell whoever runs the server: what is damaged must be restored from a backup",
     "INTERNAL_ERROR": "tell whoever runs the server; the error id is in its log",
 }
+
+_OF_TOKENS = frozenset({"TOKEN_REQUIRED", "TOKEN_REJECTED"})
 
 # A description that speaks of its field without naming it.
 _BEGINS = frozenset({"is", "has", "must", "holds", "names"})
 _LISTED = re.compile(r"list yours with GET /v1/(datasets|jobs|models)\b")
+_LOOKED_AT = re.compile(r"look at it with GET /v1/jobs/([0-9a-f]{8})[0-9a-f-]*")
 _COMMANDS = {"datasets": "data", "jobs": "job", "models": "models"}
 
 
@@ -91,8 +99,8 @@ def decode_status(code: str, message: str, details: bytes | None) -> TraindError
     said, fix = _what_and_fix(message or code, violations)
     return kind(
         said,
-        # How a token is given to this client is better known here than there.
-        fix=_FIXES[reason] if reason == "TOKEN_REQUIRED" else fix or _FIXES.get(reason, ""),
+        # How one comes by a token, and gives it to this client, is better known here than there.
+        fix=_FIXES[reason] if reason in _OF_TOKENS else fix or _FIXES.get(reason, ""),
         code=code,
         reason=reason,
         violations=violations,
@@ -126,5 +134,8 @@ def _what_and_fix(message: str, violations: list[Violation]) -> tuple[str, str]:
     what, _, cure = message.partition("; ")
     if violations and what.partition(" ")[0] in _BEGINS:
         what = f"{violations[0].field.rpartition('.')[2]} {what}"
-    listed = _LISTED.search(cure)
-    return what, f"list yours with: traind {_COMMANDS[listed[1]]} list" if listed else cure
+    if listed := _LISTED.search(cure):
+        cure = f"list yours with: traind {_COMMANDS[listed[1]]} list"
+    elif seen := _LOOKED_AT.search(cure):
+        cure = f"see it with: traind job show {seen[1]}"
+    return what, cure

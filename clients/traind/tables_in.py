@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -25,7 +26,7 @@ class TableIn:
 
     columns: dict[str, list[Any]]
     row_count: int
-    kind: str  # `numpy`, `pandas`, `polars`, `list`
+    kind: str  # `numpy`, `pandas`, `polars`, `pyarrow`, `torch`, `list`
     # Of a pandas frame, so that answers can carry it.
     index: Any = None
 
@@ -34,12 +35,17 @@ def read_table(data: Any, names: Sequence[str] | None = None, *, encoding: str =
     """Read any form of a table.
 
     `names` are the columns of what has no names of its own: an array [rows, columns] or rows of values; an array of one
-    dimension is one row of all columns, or the rows of a single one. `encoding` and `delimiter` are a CSV file's, as in
+    dimension is one row of all columns, or the rows of a single one. An iterator gives one table after another, each in
+    any of these forms and with the same columns. `encoding` and `delimiter` are a CSV file's, as in
     Datasets.create. Raises InvalidSpec naming column or row.
     """
     if isinstance(data, str | os.PathLike):
         with pathlib.Path(data).open(encoding=codec(encoding), newline="") as file:
             return read_csv(file, os.fspath(data), delimiter)
+    if _is_arrow(data) or (hasattr(data, "__arrow_c_stream__") and not hasattr(data, "columns")):
+        return _arrow(data)
+    if isinstance(data, Iterator):
+        return _batches(data, names)
     if isinstance(data, Mapping):
         return _table({str(name): _values(values, str(name)) for name, values in data.items()}, "list")
     if hasattr(data, "columns"):
@@ -50,7 +56,7 @@ def read_table(data: Any, names: Sequence[str] | None = None, *, encoding: str =
         return _rows(data, names)
     raise InvalidSpec(
         f"a {type(data).__name__} is no table",
-        fix="give a path, a list of dicts, a dict of columns, an array of rows, or a data frame",
+        fix="give a path, a list of dicts, a dict of columns, an array of rows, a data frame, or an iterator of those",
     )
 
 
@@ -141,10 +147,59 @@ def _frame(frame: Any) -> TableIn:
     return _table(columns, kind, frame.index if kind == "pandas" else None)
 
 
+def _is_arrow(data: Any) -> bool:
+    arrow = sys.modules.get("pyarrow")
+    return arrow is not None and isinstance(data, arrow.Table | arrow.RecordBatch)
+
+
+def as_arrow(data: Any) -> Any:
+    """A pyarrow Table of what speaks Arrow's stream interface. Raises InvalidSpec where pyarrow is not installed."""
+    if _is_arrow(data):
+        return data
+    try:
+        arrow = importlib.import_module("pyarrow")  # by name: the client does not need it
+    except ModuleNotFoundError:
+        kind = type(data).__name__
+        raise InvalidSpec(f"a {kind} is read through Arrow", fix="pip install 'traind[arrow]'") from None
+    return arrow.table(data)
+
+
+def _arrow(data: Any) -> TableIn:
+    table = as_arrow(data)
+    names = list(table.schema.names)
+    if len(set(names)) < len(names):
+        raise InvalidSpec("the Arrow table names a column twice", fix="give every column a name of its own")
+    return _table({name: table.column(i).to_pylist() for i, name in enumerate(names)}, "pyarrow")
+
+
+def _batches(batches: Iterator[Any], names: Sequence[str] | None) -> TableIn:
+    """The tables of an iterator as one."""
+    columns: dict[str, list[Any]] = {}
+    for number, batch in enumerate(batches):
+        table = read_table(batch, names)
+        if number == 0:
+            columns = {name: [] for name in table.columns}
+        check_batch(number, list(columns), list(table.columns))
+        for name, values in table.columns.items():
+            columns[name] += values
+    return _table(columns, "list")
+
+
+def check_batch(number: int, expected: Sequence[str], found: Sequence[str]) -> None:
+    """Raises InvalidSpec unless a batch has the columns of the first."""
+    if set(expected) != set(found):
+        missing, more = [n for n in expected if n not in found], [n for n in found if n not in expected]
+        told = [f"lacks {', '.join(map(repr, missing))}"] if missing else []
+        told += [f"has {', '.join(map(repr, more))} too"] if more else []
+        raise InvalidSpec(f"batch {number} {' and '.join(told)}", fix="give every batch the columns of the first")
+
+
 def _array(array: Any, names: Sequence[str] | None) -> TableIn:
-    numpy = sys.modules.get("numpy")
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     kind = "numpy" if numpy is not None and isinstance(array, numpy.ndarray) else "list"
-    fields = getattr(array.dtype, "names", None)
+    if torch is not None and isinstance(array, torch.Tensor):
+        kind, array = "torch", array.detach().cpu()
+    fields = getattr(array.dtype, "names", None)  # of a structured array
     if fields:
         return _table({name: array[name].tolist() for name in fields}, kind)
     width = len(_needed(names))

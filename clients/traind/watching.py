@@ -1,3 +1,4 @@
+# Written by proto/unasync_client.py from aio/watching.py; change that one, then run make proto.
 """A job's events over one stream after another: what breaks is opened again behind the last event that was seen."""
 
 from __future__ import annotations
@@ -5,16 +6,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from traind import methods
 from traind.errors import TimedOut, TraindError, WaitTimeout
 from traind.events import decode_event
+from traind.pauses import sleep
 from traind.retries import back_off, is_passing
 from traind.v1 import jobs_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from traind.events import Event
     from traind.transport import Transport
@@ -35,23 +38,31 @@ class Watch:
         from_seq: int,
         *,
         timeout: float | None = None,
+        told: float | None = None,
+        stored_only: bool = False,
         on_break: Callable[[TraindError], None] | None = None,
     ) -> None:
         self._transport = transport
         self._job = job
         self._next_seq = max(from_seq, 1)
         self._timeout = timeout
+        # What the caller gave for several jobs together.
+        self._told = timeout if told is None else told
+        # Only the events that the server has now; else it goes on to the job's end.
+        self._stored_only = stored_only
         self._on_break = on_break
         self._began = self._heard = time.monotonic()
         self._breaks = 0
         self._ended = False
 
-    def events(self) -> Iterator[Event]:
-        """Yield every event once, in order, until the job's end."""
+    def events(self) -> Generator[Event]:
+        """Yield every event once, in order, until the job's end; with `stored_only` until the newest there is."""
         while not self._ended:
             lost: TraindError | None = None
             try:
-                yield from self._one_stream()
+                with contextlib.closing(self._one_stream()) as events:
+                    for event in events:
+                        yield event
             except TimedOut:
                 if self._timeout is None or self._left() > 0.01:
                     raise
@@ -61,11 +72,12 @@ class Watch:
             if not self._ended:
                 self._recover(lost)
 
-    def _one_stream(self) -> Iterator[Event]:
-        request = jobs_pb2.WatchJobRequest(name=self._job, from_seq=self._next_seq)
+    def _one_stream(self) -> Generator[Event]:
+        request = jobs_pb2.WatchJobRequest(name=self._job, from_seq=self._next_seq, stored_only=self._stored_only)
         deadline = None if self._timeout is None else max(self._left(), 0.001)
         with contextlib.closing(self._transport().stream(methods.WATCH_JOB, request, deadline)) as stream:
-            for event in map(decode_event, stream):
+            for message in stream:
+                event = decode_event(message)
                 self._breaks, self._heard = 0, time.monotonic()
                 self._ended = event.ends
                 if event.seq >= self._next_seq:
@@ -73,6 +85,7 @@ class Watch:
                     yield event
                 if self._ended:
                     return
+        self._ended = self._stored_only
 
     def _recover(self, lost: TraindError | None) -> None:
         """Wait before the next stream; raise where none shall follow. `lost` = None: the stream ended without error."""
@@ -92,11 +105,41 @@ class Watch:
         delay = max(back_off(self._breaks), (lost.retry_after or 0.0) if lost else 0.0)
         if self._timeout is not None and self._left() <= delay:
             raise self._too_late()
-        time.sleep(delay)
+        sleep(delay)
 
     def _left(self) -> float:
         return self._began + (self._timeout or 0.0) - time.monotonic()
 
     def _too_late(self) -> WaitTimeout:
         short = self._job.removeprefix("jobs/")[:8]
-        return WaitTimeout(f"job {short} has not ended within {self._timeout:g} s; it goes on")
+        return WaitTimeout(f"job {short} has not ended within {self._told:g} s; it goes on")
+
+
+def read_log(
+    transport: Callable[[], Transport],
+    job: str,
+    *,
+    follow: bool,
+    tail: int | None,
+    on_break: Callable[[TraindError], None] | None,
+) -> Generator[str]:
+    """See Jobs.logs."""
+    if tail is not None and tail < 0:
+        raise ValueError(f"tail is {tail}; it is a number of lines, 0 or more")
+    next_seq, ended = 1, False
+    if tail is not None or not follow:
+        past: deque[str] = deque(maxlen=tail)
+        with contextlib.closing(
+            Watch(transport, job, next_seq, stored_only=True, on_break=on_break).events()
+        ) as events:
+            for event in events:
+                next_seq, ended = event.seq + 1, event.ends
+                if event.kind == "log":
+                    past.append(event.message)
+        while past:
+            yield past.popleft()
+    if follow and not ended:
+        with contextlib.closing(Watch(transport, job, next_seq, on_break=on_break).events()) as events:
+            for event in events:
+                if event.kind == "log":
+                    yield event.message

@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 from google.protobuf.message import Message
 
 from service import accounts, policy
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.calling import requests
 from service.calling.methods import MOST_MESSAGE_BYTES
 from service.errors import TooLarge
@@ -40,9 +41,9 @@ class Calls:
 
     async def admit(self, method: str, authorization: str | None) -> Caller:
         """Who calls a method (`traind.v1.JobService.GetJob`), if that is allowed: the token first, then its scope."""
-        caller = accounts.remembered(self.app, authorization)
+        caller = accounts.remembered(self.app.database, authorization)
         if caller is None:
-            caller = await self.on_thread(accounts.authenticate, self.app, authorization)
+            caller = await self.on_thread(accounts.authenticate, self.app.database, authorization)
         policy.check_scope(caller, method)
         return caller
 
@@ -56,6 +57,10 @@ class Calls:
     async def on_thread(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run a function that may wait, away from the event loop."""
         return await self._on(self._quick, function, *args, **kwargs)
+
+    async def patiently(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Run a function that may take long, where quick calls never wait behind it."""
+        return await self._on(self._patient, function, *args, **kwargs)
 
     def close(self) -> None:
         """Let no more verbs begin; those that run go on to their end."""

@@ -20,8 +20,8 @@ PART_DEADLINE_S = 30.0
 # Bytes of a request message and of an answer.
 MOST_MESSAGE_BYTES = 4 << 20
 
-# Reading a table takes as long as the table is large.
-_PATIENT = frozenset({"traind.v1.DatasetService.CreateDataset"})
+# Reading a table takes as long as the table is large, and so it is with a model.
+_PATIENT = frozenset({"traind.v1.DatasetService.CreateDataset", "traind.v1.ModelService.ImportModel"})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from google.api import field_behavior_pb2  # type: ignore[import-untyped]  # ships no stubs
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -19,12 +18,19 @@ from buf.validate import validate_pb2
 from service.calling.rules import broken_rules
 from service.calling.statuses import wrong_fields
 from service.errors import Violation, shown
+from traind.field_behaviors import is_ignored, is_required
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# U+2028 and U+2029 end a line wherever text is shown or logged.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Cells of tables: they are compared and never stored, so they may hold what a quoted cell of a CSV file may hold.
 _CELLS = frozenset({"traind.v1.ColumnValues.strings"})
 # Names that people read and write, kept in one normal form, so that equal looks are equal bytes.
 _NORMAL = frozenset({"display_name"})
+
+
+def holds_controls(text: str) -> bool:
+    """Whether a character of it would end a line, or do something else than be shown."""
+    return _CONTROL.search(text) is not None
 
 
 # Nobody reads so many; what comes after is not looked at.
@@ -55,17 +61,6 @@ def check(request: Message) -> None:
         found.violations.extend(v for v in broken_rules(request) if v.field not in known)
     if found.violations:
         raise wrong_fields(found.violations)
-
-
-def is_ignored(descriptor: FieldDescriptor) -> bool:
-    """Whether a field of a request is cleared: only the server sets it."""
-    behaviors = descriptor.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-    return field_behavior_pb2.OUTPUT_ONLY in behaviors or field_behavior_pb2.IDENTIFIER in behaviors
-
-
-def is_required(descriptor: FieldDescriptor) -> bool:
-    """Whether a request must have a field."""
-    return field_behavior_pb2.REQUIRED in descriptor.GetOptions().Extensions[field_behavior_pb2.field_behavior]
 
 
 def join(path: str, name: str) -> str:
@@ -122,7 +117,7 @@ def _parts(descriptor: FieldDescriptor, value: object, path: str, found: Finding
         yield path, value  # type: ignore[misc]  # ListFields cannot say that a message field holds a message
     elif descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
         for key, part in sorted(value.items()):  # type: ignore[attr-defined]  # nor that a map field holds a map
-            if isinstance(key, str) and _CONTROL.search(key):
+            if isinstance(key, str) and holds_controls(key):
                 found.add(f"{path}[{shown(key)}]", "holds a control character; leave it out")
             if isinstance(part, Message):
                 yield f"{path}[{shown(key)}]", part
@@ -152,6 +147,6 @@ def _check_text(message: Message, descriptor: FieldDescriptor, path: str, found:
         value = unicodedata.normalize("NFC", value)
         setattr(message, descriptor.name, value)
     for index, text in enumerate(value if descriptor.is_repeated else [value]):
-        if _CONTROL.search(text):
+        if holds_controls(text):
             place = f"{path}[{index}]" if descriptor.is_repeated else path
             found.add(place, f"{shown(text)} holds a control character; leave it out")

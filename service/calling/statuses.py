@@ -35,15 +35,34 @@ def from_error(error: TraindError) -> status_pb2.Status:
 
 
 def translate(error: BaseException, method: str) -> TraindError:
-    """What the caller is told of an exception: its own words for a TraindError, an error id for a defect of ours."""
+    """What the caller is told of an exception: its own words for a TraindError, an error id for a defect of ours.
+
+    The exception is parted from the frames that it went through.
+    """
     if isinstance(error, TraindError):
+        let_go(error)
         return error
     error_id = secrets.token_hex(8)
     # Plain tracebacks only: a local variable could be a token.
     _log.error("internal error %s in %s", error_id, shown(method), exc_info=error)
+    let_go(error)
     return InternalError(
         f"the server has a defect; its log tells more under the error id {error_id}", metadata={"error_id": error_id}
     )
+
+
+def let_go(error: BaseException) -> None:
+    """Part an exception, and those that it came of, from their frames.
+
+    Frames hold the request and often the exception itself, and such circles stay in memory until the garbage collector
+    comes, which a server that refuses large requests reaches too late.
+    """
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
 
 
 def wrong_fields(violations: Sequence[Violation]) -> InvalidField:

@@ -7,10 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from google.protobuf import json_format
 
 from service.data.reading.encodings import known_encoding
 from service.data.reading.header import known_delimiter
+from service.data.tmp_files import scratch_folder, scratch_path
 from service.errors import (
     DiskFull,
     InvalidField,
@@ -31,6 +30,7 @@ from service.errors import (
     invalid,
     shown,
 )
+from service.machine_cores import usable_cores
 from traind.v1 import profiles_pb2, tables_pb2
 
 Column = tables_pb2.Column
@@ -51,7 +51,7 @@ ANSWER_BYTES = 16 << 20
 
 _REPO = Path(__file__).parents[2]
 # How many tables are read at once: each may use a processor and the memory above.
-_READERS = threading.BoundedSemaphore(os.cpu_count() or 1)
+_READERS = threading.BoundedSemaphore(usable_cores())
 _ERRORS: dict[str, type[TraindError]] = {
     error.reason: error for error in (DiskFull, InvalidField, InvalidTable, TooLarge)
 }
@@ -108,7 +108,7 @@ def ingest_table(
             for column in answer["columns"]
         )
         profile = _profile(answer)
-        table = tmp / f"scratch-{uuid.uuid4()}.arrow"
+        table = scratch_path(tmp, ".arrow")
         made.rename(table)
     found = answer["format"]
     known = (request["encoding"] or "UTF-8") if found == "CSV" else ""
@@ -124,8 +124,7 @@ def profile_table(table: Path, *, tmp: Path) -> profiles_pb2.Profile:
 @contextmanager
 def _scratch(tmp: Path) -> Iterator[Path]:
     """A folder for one child, gone afterwards."""
-    tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="ingest-", dir=tmp)).resolve()
+    scratch = scratch_folder(tmp, "ingest")
     try:
         yield scratch
     finally:

@@ -6,15 +6,25 @@ import hashlib
 import os
 import re
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from service.data.tmp_files import scratch_path
 from service.errors import DataCorrupt, DiskFull
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAME = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as it lies there; `modified_at` is in seconds since 1970."""
+
+    sha256: str
+    size_bytes: int
+    modified_at: float
 
 
 class ObjectFolder:
@@ -31,8 +41,7 @@ class ObjectFolder:
 
     def new_tmp(self, suffix: str) -> Path:
         """A path for a new scratch file that nobody else uses."""
-        self.tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.tmp / f"scratch-{uuid.uuid4()}{suffix}"
+        return scratch_path(self.tmp, suffix)
 
     def put(self, path: Path, sha256: str | None = None) -> str:
         """Move a file in and answer its SHA-256; it survives a crash from then on.
@@ -49,7 +58,7 @@ class ObjectFolder:
 
     def path(self, sha256: str) -> Path:
         """Where the bytes with that hash lie, or would lie."""
-        if not _NAME.fullmatch(sha256):
+        if not is_object_name(sha256):
             raise ValueError("an object is named by 64 hexadecimal digits")
         return self.root / sha256[:2] / sha256
 
@@ -85,6 +94,22 @@ class ObjectFolder:
             self._verified.pop(sha256, None)
         self.path(sha256).unlink(missing_ok=True)
 
+    def stored(self) -> Iterator[StoredObject]:
+        """Everything that lies there under the name of an object; other files are not ours."""
+        for path in self.root.glob("??/*"):
+            if is_object_name(path.name) and path.parent.name == path.name[:2]:
+                found = self.look(path.name)
+                if found is not None:
+                    yield found
+
+    def look(self, sha256: str) -> StoredObject | None:
+        """The object as it lies there now; None if there is none."""
+        try:
+            stat = self.path(sha256).stat()
+        except FileNotFoundError:
+            return None
+        return StoredObject(sha256, stat.st_size, stat.st_mtime)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else adds or removes objects meanwhile, in this process or another.
@@ -98,6 +123,11 @@ class ObjectFolder:
             yield
         finally:
             os.close(handle)
+
+
+def is_object_name(name: str) -> bool:
+    """Whether it is the name of an object: the hash of its bytes."""
+    return _NAME.fullmatch(name) is not None
 
 
 @contextmanager

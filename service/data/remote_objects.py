@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from service.data.objects import ObjectFolder, disk_full_refused
+from service.data.objects import ObjectFolder, StoredObject, disk_full_refused, is_object_name
 from service.errors import DataCorrupt, ObjectsUnavailable
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import S3Store
 
 CHUNK_BYTES = 8 << 20
@@ -84,14 +85,38 @@ class RemoteObjects(ObjectFolder):
             obstore.delete(self._store, self._key(sha256))
         super().delete(sha256)
 
+    @override
+    def stored(self) -> Iterator[StoredObject]:
+        import obstore
+
+        with _translated():
+            for page in obstore.list(self._store):
+                for one in page:
+                    folder, _, name = one["path"].rpartition("/")
+                    if is_object_name(name) and folder == name[:2]:
+                        yield _stored(name, one)
+
+    @override
+    def look(self, sha256: str) -> StoredObject | None:
+        import obstore
+
+        try:
+            with _translated():
+                return _stored(sha256, obstore.head(self._store, self._key(sha256)))
+        except FileNotFoundError:
+            return None
+
     def check(self) -> None:
-        """Write, read and delete a small object, as an administrator wants to know that it can be done."""
+        """Write, read, list and delete a small object, as an administrator wants to know that it can be done."""
         path = self.new_tmp(".probe")
         path.write_bytes(b"traind looks whether it can write here\n")
         sha256 = self.put(path)
         super().delete(sha256)
-        self.verify(sha256)
-        self.delete(sha256)
+        try:
+            self.verify(sha256)
+            next(self.stored(), None)
+        finally:
+            self.delete(sha256)
 
     @functools.cached_property
     def _store(self) -> "S3Store":
@@ -162,6 +187,10 @@ class RemoteObjects(ObjectFolder):
                 return
             path.unlink(missing_ok=True)
             used -= size
+
+
+def _stored(sha256: str, one: "ObjectMeta") -> StoredObject:
+    return StoredObject(sha256, one["size"], one["last_modified"].timestamp())
 
 
 def _mark_used(path: Path) -> None:

@@ -91,7 +91,16 @@ def stopped_early(epoch: int, best_epoch: int, patience: int) -> Finding:
 
 def time_limit(epoch: int, seconds: float) -> Finding:
     """`max_seconds` ended the loop."""
-    done = f"{epoch} epochs were done" if epoch else "not one epoch was done; give more time, or fewer rows"
+    return _time_limit(epoch, seconds, f"{epoch} epochs were done")
+
+
+def out_of_time(epoch: int, seconds: float) -> Finding:
+    """`max_seconds` ended the loop, and the job has done no epoch of its own: all `epoch` of them are its parent's."""
+    done = "not one epoch was done" if not epoch else f"the epoch after {epoch}, within which it began, was not done"
+    return _time_limit(epoch, seconds, f"{done}; give more time, or fewer rows")
+
+
+def _time_limit(epoch: int, seconds: float, done: str) -> Finding:
     return Finding(
         code=Finding.TIME_LIMIT,
         message=f"max_seconds ended the learning after {seconds:.3g} seconds: {done}.",

@@ -11,6 +11,7 @@ from service.data.targets import Target
 from service.errors import invalid
 from service.modelling import findings, losses, metrics, networks, specs
 from service.modelling.predictor import Predictor
+from service.modelling.resolving.loss import fill_loss
 from traind.v1 import losses_pb2, specs_pb2, tables_pb2
 
 # Rows of a table that are measured at once: their features are never all in memory.
@@ -41,9 +42,13 @@ def evaluate(
     `loss`: what is told as `loss`, absent = the one it was trained with. `dof`: what `residual_mse` divides by,
     absent = rows - parameters. Raises InvalidField where loss or values do not fit.
     """
-    chosen = loss if loss is not None and loss.WhichOneof("kind") else predictor.spec.loss
-    if chosen is not predictor.spec.loss and (problem := specs.loss_misfit(chosen, predictor.spec.loss)):
-        raise invalid("loss", problem)
+    chosen = predictor.spec.loss
+    if loss is not None and loss.WhichOneof("kind"):
+        if problem := specs.loss_misfit(loss, predictor.spec.loss):
+            raise invalid("loss", problem)
+        chosen = losses_pb2.Loss()
+        chosen.CopyFrom(loss)
+        fill_loss(chosen)
     rows = complete_rows(table, predictor.fitted.dropping, predictor.target)
     own = predictor.target.encode(table, rows)
     values = predictor.target.to_loss_units(own)

@@ -36,6 +36,11 @@ def build_rate(gradient: learning_pb2.Gradient, steps_per_epoch: int) -> RateFun
     return lambda done, cuts: lr * share(schedule, steps, done, cuts) * min(1.0, (done + 1) / warm_up)
 
 
+def spans_all_epochs(schedule: optimizers_pb2.Schedule) -> bool:
+    """Whether the rates of all steps depend on how many epochs there are."""
+    return schedule.WhichOneof("kind") in {"cosine", "one_cycle"}
+
+
 def share(schedule: optimizers_pb2.Schedule, steps: Steps, done: int, cuts: int) -> float:
     """What the rate is multiplied by after `done` steps and `cuts` plateaus; warm-up apart."""
     kind = schedule.WhichOneof("kind")

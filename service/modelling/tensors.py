@@ -36,9 +36,9 @@ def decode_tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The texts beside the tensors of a safetensors file."""
-    metadata: dict[str, str] = _read_header(data).get("__metadata__", {})
-    return metadata
+    """The texts beside the tensors of a safetensors file; a file may say that it has none."""
+    metadata: dict[str, str] | None = _read_header(data).get("__metadata__")
+    return metadata or {}
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -64,13 +64,23 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether no number is NaN or infinite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+
+
+def stored_as(dtype: torch.dtype) -> tuple[str, int]:
+    """What a safetensors file calls a floating-point type of networks, and the bytes of one number."""
+    return ("F64", 8) if dtype == torch.float64 else ("F32", 4)
+
+
 def _read_header(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(LARGEST_HEADER, len(data) - 8):
         raise DataCorrupt(f"stored tensors cannot be read: their header is cut or above {LARGEST_HEADER:,} bytes")
     try:
         header = json.loads(data[8 : 8 + length])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataCorrupt("stored tensors cannot be read: their header is no JSON") from None
     if not isinstance(header, dict) or len(header) > MOST_TENSORS + 1:
         raise DataCorrupt(f"stored tensors cannot be read: more than {MOST_TENSORS:,} of them")

@@ -44,7 +44,7 @@ async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio
         listener = listen(settings.host, settings.http_port)
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
-    door = RestDoor(calls, methods, docs=settings.docs)
+    door = RestDoor(calls, methods, addresses)
     rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings)
     try:
         addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port, tls)

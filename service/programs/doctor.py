@@ -1,5 +1,6 @@
 """`doctor`: looks at everything that traind needs and says for each whether it is well, or what to do."""
 
+import datetime as dt
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from service.machine.folders import make_folders
 from service.machine.tls import load_tls
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.settings import SettingError, Settings
+from service.store import refusals
 from service.store.database import Database
 
 Say = Callable[[str], None]
@@ -40,6 +42,7 @@ def examine(say: Say) -> int:
     say(f"ok   settings: data folder {settings.data_dir}")
     checks = {
         "database": _database,
+        "fencing": _fencing,
         "broker": look_at_broker,
         "objects": _objects,
         "disk": _disk,
@@ -64,6 +67,18 @@ def _database(settings: Settings) -> str:
     database.migrate()
     with database.read():
         return f"{database.kind}, of this version"
+
+
+def _fencing(settings: Settings) -> str:
+    with Database(settings.database_url).read() as connection:
+        found = refusals.total(connection)
+    if not found.count:
+        return "no worker wrote to a job that it had lost"
+    when = dt.datetime.fromtimestamp(found.last_at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        f"{found.count} writes of workers that had lost their job were refused and changed nothing, the last one of "
+        f"{found.worker} to jobs/{found.job_id} at {when}"
+    )
 
 
 def look_at_broker(settings: Settings) -> str:

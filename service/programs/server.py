@@ -7,14 +7,17 @@ import signal
 from service.app import App
 from service.data.opening import open_objects
 from service.dispatcher import Dispatcher
+from service.housekeeping_thread import Housekeeper
 from service.machine.address import remove_address, write_address
 from service.machine.folders import make_folders
+from service.machine.memory import give_back_early
 from service.programs.api import serve
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets
-from service.uploads import collect_expired
+from service.webhooks.delivering import Deliverer
+from service.webhooks.targets import load_targets
 
 log = logging.getLogger("traind.server")
 
@@ -24,22 +27,30 @@ DISPATCHER_STOP_S = 1.0
 
 def run_server(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of what cannot be used."""
+    give_back_early()
     make_folders(settings)
     database = Database(settings.database_url)
     database.migrate()
     refuse_open_without_token(settings, database)
     if warning := warning_without_tls(settings):
         log.warning("%s", warning)
+    targets = load_targets(settings.webhooks)
     objects = open_objects(settings)
     tickets = Tickets(settings) if settings.broker_url else None
-    dispatcher = Dispatcher(settings, database, tickets, [lambda: collect_expired(app)])
-    app = App(settings, database, objects, dispatcher.job_queued)
+    dispatcher = Dispatcher(settings, database, tickets)
+    housekeeper = Housekeeper(settings, database, objects)
+    app = App(settings, database, objects, dispatcher.job_queued, targets)
+    deliverer = Deliverer(database, targets)
     dispatcher.start()
+    deliverer.start()
+    housekeeper.start()
     try:
         asyncio.run(_serve(app))
     finally:
         remove_address(settings)
+        deliverer.stop(DISPATCHER_STOP_S)
         dispatcher.stop(DISPATCHER_STOP_S)
+        housekeeper.stop()
         database.dispose()
     return 0
 

@@ -4,28 +4,29 @@ A light parent keeps three children running: the embedded broker (where none is 
 It loads neither torch nor grpc.
 """
 
-import fcntl
+import contextlib
 import getpass
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from collections.abc import Callable, Sequence
 
+from service import accounts
+from service.errors import DatabaseUnavailable
 from service.machine.address import Address, address_path, read_address
 from service.machine.broker import EmbeddedBroker, find_embedded
 from service.machine.folders import make_folders
 from service.machine.keeper import Alarm, Kept, how_it_ended
-from service.machine.profile import profile_path, write_profile, write_secret
+from service.machine.only_one import only_one
+from service.machine.profile import follow_server, profile_path, write_profile, write_secret
+from service.policy import SCOPES
 from service.programs.exposure import warning_without_tls
-from service.settings import SettingError, Settings
+from service.settings import Settings
 from service.store import users
 from service.store.database import Database
 
-ALL_SCOPES = "read,submit,predict,admin"
 READY_S = 120.0
 BROKER_READY_S = 5.0
 TEND_S = 0.25
@@ -59,13 +60,13 @@ class Up:
     def run(self) -> int:
         """Start, keep running until SIGINT or SIGTERM, stop; return the exit code."""
         make_folders(self._settings)
-        with _only_one(self._settings):
+        with only_one(self._settings):
             database = Database(self._settings.database_url)
             database.migrate()
             with Alarm() as alarm:
                 try:
                     self._start_worker(alarm)
-                    token = _first_token(database, self._env)
+                    token = _first_token(database)
                     database.dispose()
                     if token is not None:
                         write_secret(self._settings.run_dir / "token", token[1] + "\n")
@@ -134,6 +135,8 @@ class Up:
         if token is None:
             say(f"  token  that of the first start, in {run_dir / 'token'}")
             say("         another one: python -m service user token NAME")
+            if followed := self._follow(address):
+                say(f"         {followed}")
         else:
             done = write_profile(profile_path(), grpc_url=address.grpc, http_url=address.http, token=token[1])
             say(f"  token  {token[1]}  of user {token[0]}, shown this once")
@@ -141,6 +144,20 @@ class Up:
         if warning := warning_without_tls(self._settings):
             say(f"warning: {warning}")
         say("Stop with Ctrl-C.")
+
+    def _follow(self, address: Address) -> str:
+        """What was done to the profile of the person at the terminal, if its token opens this server."""
+        database = Database(self._settings.database_url)
+
+        def opens(token: str) -> bool:
+            with contextlib.suppress(DatabaseUnavailable), database.read() as connection:
+                return users.is_token(connection, token)
+            return False
+
+        try:
+            return follow_server(profile_path(), grpc_url=address.grpc, http_url=address.http, opens=opens)
+        finally:
+            database.dispose()
 
     def _keep(self, alarm: Alarm) -> None:
         while not alarm.stopping:
@@ -170,33 +187,7 @@ class Up:
             self._broker.socket.unlink(missing_ok=True)
 
 
-class _only_one:  # noqa: N801  # read as a statement: `with _only_one(settings):`
-    """Holds the data folder; a second `up` on it is refused."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._path = settings.run_dir / "up.lock"
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> None:
-        self._file = self._path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            raise SettingError(
-                f"traind already runs on {self._path.parent.parent} (process {self._file.read().strip() or '?'}): "
-                "stop it first, or set TRAIND_DATA_DIR to another folder"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        assert self._file is not None
-        self._file.close()
-
-
-def _first_token(database: Database, env: Mapping[str, str]) -> tuple[str, str] | None:
+def _first_token(database: Database) -> tuple[str, str] | None:
     """On the first start: a user named like the person at the keyboard, with every scope; their name and token."""
     with database.read() as connection:
         if users.list_users(connection):
@@ -205,15 +196,8 @@ def _first_token(database: Database, env: Mapping[str, str]) -> tuple[str, str] 
         name = user_slug(getpass.getuser())
     except (KeyError, OSError):  # a container's user may have no name
         name = user_slug("")
-    # In a process of its own: what looks after accounts loads torch with it, which this one never does.
-    argv = [sys.executable, "-m", "service", "user", "add", name, "--scopes", ALL_SCOPES]
-    # Out of reach of the terminal's Ctrl-C, as all children are.
-    done = subprocess.run(
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True
-    )
-    if done.returncode:
-        raise StartFailed(f"the first user {name} could not be made", done.returncode)
-    return name, done.stdout.strip()
+    accounts.create_user(database, name)
+    return name, accounts.create_token(database, name, SCOPES)
 
 
 def user_slug(login: str) -> str:

@@ -13,10 +13,11 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from service.calling.requests import Findings, is_ignored, join
+from service.calling.requests import Findings, join
 from service.calling.rules import type_of
 from service.errors import shown
 from service.rest.scalars import WrongValue, extend_plain, kind_of, scalar
+from traind.field_behaviors import is_ignored
 
 # Looking for the nearest name costs time, and nobody is shown more.
 _HELPED = 20
@@ -80,7 +81,8 @@ def fill_query(message: Message, pairs: Iterable[tuple[str, str]], closed: set[s
         if field.is_repeated:
             place.setdefault(field.name, []).append(value)
         elif field.name in place:
-            found.add(name, "stands twice in the query; keep one")
+            # By the contract's name, for the two may be spelled differently.
+            found.add(".".join([*parents, field.name]), "stands twice in the query; keep one")
         else:
             place[field.name] = value
     fill(message, given, "", found)
@@ -107,7 +109,7 @@ def _leaf(
         found.add(field.name, "does not stand in the query; see the path and the body of the method")
         return None
     if field.message_type is not None:
-        found.add(field.name, "is an object; name its fields, with dots between")
+        found.add(".".join([*parents, field.name]), "is an object; name its fields, with dots between")
         return None
     return parents, field
 

@@ -14,8 +14,9 @@ from service.calling.methods import Method, within
 from service.calling.requests import Findings
 from service.calling.statuses import wrong_fields
 from service.errors import MalformedBody, RateLimited, ShuttingDown, TokenRejected, invalid, shown
-from service.rest import openapi, strict_json
+from service.rest import strict_json
 from service.rest.decoding import fill, fill_query
+from service.rest.documents import Documents
 from service.rest.encoding import LARGE_BYTES, encode
 from service.rest.errors import encode_error
 from service.rest.exchange import (
@@ -29,7 +30,8 @@ from service.rest.exchange import (
     require_json,
 )
 from service.rest.routes import Route, Routes, verb_not_allowed
-from service.rest.streams import send_stream
+from service.rest.streams import send_file, send_stream
+from service.serverinfo import Addresses
 from service.store.database import now
 
 MOST_CALLS = 2000
@@ -37,15 +39,15 @@ _TOKEN_IN_URL = re.compile(rb"(^|&)(access_token|api_key|authorization|token)=|t
 
 
 class RestDoor:
-    """Serves a table of methods, and the public paths /healthz, /readyz and /openapi.json."""
+    """Serves a table of methods, and the public paths /healthz, /readyz and, where they are on, the documents."""
 
-    def __init__(self, calls: Calls, methods: Mapping[str, Method], *, docs: bool) -> None:
+    def __init__(self, calls: Calls, methods: Mapping[str, Method], addresses: Addresses) -> None:
         self._calls = calls
         self._routes = Routes(methods.values())
         self._public = {"/healthz": self._healthz, "/readyz": self._readyz}
-        if docs:
-            self._openapi = openapi.document(self._routes.all)
-            self._public["/openapi.json"] = self._describe
+        if calls.app.settings.docs:
+            documents = Documents(calls, self._routes.all, addresses)
+            self._public |= {"/": documents.lead, "/docs": documents.page, "/openapi.json": documents.openapi}
         self._running = 0
         # Set when the server stops: balancers shall send nothing more.
         self.retired = False
@@ -101,6 +103,9 @@ class RestDoor:
             request = await self._calls.on_thread(_decode, route, variables, exchange, body)
         else:
             request = _decode(route, variables, exchange, body)
+        if route.sends_bytes:
+            await send_file(exchange, route.method.call(request, None))
+            return
         if route.method.server_streaming:
             await send_stream(exchange, route.method.call(request, None), self._calls, route.method.full_name)
             return
@@ -127,9 +132,6 @@ class RestDoor:
         async with within(2.0, "the database"):
             await self._calls.on_thread(_ask_database, self._calls)
         await exchange.answer(200, b'{"status":"ok"}')
-
-    async def _describe(self, exchange: Exchange) -> None:
-        await exchange.answer(200, self._openapi)
 
 
 def _stopping() -> ShuttingDown:

@@ -7,6 +7,7 @@ import orjson
 from google.protobuf import json_format
 
 from service.calling import statuses
+from service.calling.server_version import SERVER_VERSION_BYTES
 from service.errors import TokenRejected, TokenRequired, TraindError
 
 # The code's status, except where the reason says more.
@@ -70,6 +71,6 @@ def raw_response(error: TraindError) -> bytes:
     """The whole answer as bytes, for what is refused before there is a request; the connection then ends."""
     code, body, headers = encode_error(error)
     lines = [f"HTTP/1.1 {code} {HTTPStatus(code).phrase}".encode(), b"content-type: application/json"]
-    lines += [name + b": " + value for name, value in headers]
+    lines += [name + b": " + value for name, value in [*headers, SERVER_VERSION_BYTES]]
     lines += [f"content-length: {len(body)}".encode(), b"connection: close", b"", body]
     return b"\r\n".join(lines)

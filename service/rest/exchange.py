@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from service.calling.methods import MOST_MESSAGE_BYTES, PART_DEADLINE_S, within
+from service.calling.server_version import SERVER_VERSION_BYTES
 from service.errors import MalformedBody, TokenRejected, TooLarge, UnsupportedContent, shown
 from service.rest.errors import Headers
 
@@ -15,7 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PART_BYTES = 1 << 20
 # A client that reads nothing for so long is let go, seconds.
 SEND_DEADLINE_S = 60.0
-_ALWAYS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_ALWAYS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), SERVER_VERSION_BYTES]
 
 
 class ClientGone(Exception):
@@ -105,9 +106,11 @@ class Exchange:
         await self.send(body, more=False)
 
     async def start(self, status: int, content_type: bytes, headers: Headers) -> None:
-        """Begin an answer."""
+        """Begin an answer; a header of its own stands instead of the usual one."""
         self.started = True
-        every: Headers = [(b"content-type", content_type), *_ALWAYS, *headers]
+        own = {name for name, _ in headers}
+        usual = [header for header in _ALWAYS if header[0] not in own]
+        every: Headers = [(b"content-type", content_type), *usual, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": every})
 
     async def send(self, body: bytes, *, more: bool) -> None:

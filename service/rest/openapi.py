@@ -8,13 +8,16 @@ import orjson
 from google.protobuf.descriptor import Descriptor
 
 from service import policy
-from service.calling.requests import is_ignored
-from service.rest.comments import read_comments
+from service.rest.docs.examples import EXAMPLES
 from service.rest.routes import Route
-from service.rest.schemas import Schema, Schemas
+from traind.contract_comments import read_comments
+from traind.field_behaviors import is_ignored
+from traind.message_schemas import Schema, Schemas
 from traind.version import __version__
 
 _VARIABLE = re.compile(r"\{[a-z0-9_.]+=([^{}]+)\}")
+_FILE = "application/octet-stream"
+_BYTES: Schema = {"type": "string", "format": "binary"}
 _ERROR: Schema = {
     "type": "object",
     "description": "A refused call. Programs decide by the `reason` of the ErrorInfo among the details.",
@@ -87,16 +90,25 @@ def _path(route: Route) -> str:
 
 
 def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    example = EXAMPLES.get(route.method.full_name)
     for name in re.findall(r"\{([a-z]+)\}", _path(route)):
         pattern = "^[1-9][0-9]{0,8}$" if name == "version" else "^[^/:]+$"
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": pattern}}
+        made = {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": pattern}}
+        if example:
+            made["example"] = "1" if name == "version" else example.path.split("/")[3].partition(":")[0]
+        yield made
 
 
 def _query_parameters(route: Route, schemas: Schemas) -> Iterator[dict[str, Any]]:
     if route.body == "*":
         return
     closed = {route.body, *(name for name, _ in route.variables)}
-    yield from _leaves(route.method.descriptor.input_type, "", closed, schemas)
+    example = EXAMPLES.get(route.method.full_name)
+    for made in _leaves(route.method.descriptor.input_type, "", closed, schemas):
+        if example and made["name"] in example.query:
+            value = example.query[made["name"]]
+            made["example"] = [value] if made["schema"].get("type") == "array" else value
+        yield made
 
 
 def _leaves(descriptor: Descriptor, path: str, closed: set[str], schemas: Schemas) -> Iterator[dict[str, Any]]:
@@ -116,16 +128,23 @@ def _body(route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.takes_bytes:
         return {
             "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {_FILE: {"schema": _BYTES}},
         }
     if route.body == "*":
         left_out = [name for name, _ in route.variables]
-        return {"content": {"application/json": {"schema": schemas.inline(message, left_out)}}}
-    field = message.fields_by_name[route.body]
-    return {"content": {"application/json": {"schema": schemas.field(field)}}}
+        content = {"schema": schemas.inline(message, left_out)}
+    else:
+        content = {"schema": schemas.field(message.fields_by_name[route.body])}
+    example = EXAMPLES.get(route.method.full_name)
+    if example and example.body is not None:
+        content["example"] = example.body
+    return {"content": {"application/json": content}}
 
 
 def _answer(route: Route, schemas: Schemas) -> dict[str, Any]:
+    if route.sends_bytes:
+        # The messages that gRPC streams are not what REST answers.
+        return {"description": "The file.", "content": {_FILE: {"schema": _BYTES}}}
     schema = schemas.message(route.method.descriptor.output_type)
     if route.method.server_streaming:
         content = {"text/event-stream": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": schema}}

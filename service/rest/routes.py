@@ -46,6 +46,11 @@ class Route:
         """Whether the body is a file as it is."""
         return self.method.client_streaming
 
+    @property
+    def sends_bytes(self) -> bool:
+        """Whether the answer is a file as it is: a stream of messages with parts of it in `data`."""
+        return self.method.server_streaming and "data" in self.method.descriptor.output_type.fields_by_name
+
 
 class Routes:
     """All routes of a table of methods."""

@@ -129,7 +129,7 @@ def _bytes(value: Any) -> bytes:
 def _enum(field: FieldDescriptor, value: Any) -> int:
     assert field.enum_type is not None
     if isinstance(value, str):
-        known = field.enum_type.values_by_name.get(value)
+        known = field.enum_type.values_by_name.get(_text(value))
         if known is None:
             raise WrongValue(f"{shown(value)} is none of {allowed_names(field)}")
         return known.number

@@ -1,8 +1,8 @@
-"""Streams of answers over HTTP: server-sent events, or one JSON object a line."""
+"""Streams of answers over HTTP: server-sent events, or one JSON object a line; and files as they are."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
@@ -104,6 +104,27 @@ async def send_stream(exchange: Exchange, answers: AsyncIterator[Message], calls
         await _send_error(exchange, framing, statuses.translate(error, method))
     finally:
         await _drop(coming, gone)
+
+
+async def send_file(exchange: Exchange, parts: AsyncIterator[Any]) -> None:
+    """Send a file whose first message tells its name and size.
+
+    What goes wrong after that breaks the connection: the body is shorter than was told.
+    """
+    try:
+        first = await anext(parts)
+        headers = [
+            (b"content-length", str(first.size_bytes).encode()),
+            (b"content-disposition", f'attachment; filename="{first.file_name}"'.encode()),
+        ]
+        await exchange.start(200, b"application/octet-stream", headers)
+        await exchange.send(first.data, more=True)
+        async for part in parts:
+            await exchange.send(part.data, more=True)
+        await exchange.send(b"", more=False)
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
 
 
 async def _next(answers: AsyncIterator[Message]) -> Message | None:

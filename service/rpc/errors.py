@@ -6,12 +6,15 @@ import grpc
 from grpc_status import rpc_status
 
 from service.calling import statuses
+from service.calling.server_version import SERVER_VERSION
 from service.errors import TraindError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 async def abort(context: Context, error: TraindError) -> NoReturn:
-    """End the call with the error's google.rpc.Status in its trailer."""
-    await context.abort_with_status(rpc_status.to_status(statuses.from_error(error)))
-    raise AssertionError("abort_with_status returned")
+    """End the call with the error's google.rpc.Status in its trailer, beside the server's version."""
+    status = rpc_status.to_status(statuses.from_error(error))
+    trailers = (*(status.trailing_metadata or ()), SERVER_VERSION)
+    await context.abort(status.code, status.details or "", trailers)
+    raise AssertionError("abort returned")

@@ -8,6 +8,7 @@ import grpc
 from service import policy
 from service.calling import statuses
 from service.calling.calls import CALLER, Calls
+from service.calling.server_version import SERVER_VERSION
 from service.errors import MethodNotFound, TokenRejected
 from service.rpc.errors import Context, abort
 
@@ -38,22 +39,33 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def answer_once(request: Any, context: Context) -> Any:
             try:
+                context.set_trailing_metadata((SERVER_VERSION,))
                 await self._let_in(method, context)
                 return await inner(request, context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-                await abort(context, statuses.translate(error, method))
+                known = statuses.translate(error, method)
+            # What abort raises keeps this frame; it must not keep the request, nor the error that was handled.
+            del request
+            return await abort(context, known)
 
         async def answer_often(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
+                # A stream may end in hours.
+                await context.send_initial_metadata((SERVER_VERSION,))
+                context.set_trailing_metadata((SERVER_VERSION,))
                 await self._let_in(method, context)
                 async for message in inner(request, context):
                     yield message
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
-                await abort(context, statuses.translate(error, method))
+                known = statuses.translate(error, method)
+            else:
+                return
+            del request
+            await abort(context, known)
 
         make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,

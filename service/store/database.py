@@ -5,27 +5,30 @@ child, for neither a SQLite nor a PostgreSQL connection outlives a fork.
 """
 
 import fcntl
+import os
 import pathlib
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy
 from sqlalchemy import Engine, text
 
-from service.settings import SettingError
+from service.settings import SettingError, Settings
 from service.store.clock import now
 from service.store.failures import database_unavailable, translated
 from service.store.opening import (
     BUSY_S,
+    IDLE_S,
     WRITE_OPTION,
     open_postgresql,
     open_sqlite,
     refuse_network,
     sqlite_path,
 )
+from service.store.silence import patient
 
 __all__ = ["Connection", "Database", "now"]
 
@@ -34,6 +37,7 @@ Connection = sqlalchemy.Connection
 # Keys of PostgreSQL's advisory locks: "trai", then what is locked.
 MIGRATION_LOCK = 0x7472_6169_0001
 QUEUE_LOCK = 0x7472_6169_0002
+HOUSE_LOCK = 0x7472_6169_0003
 # Seconds that a start waits for the migration of another process.
 MIGRATION_S = 60.0
 
@@ -45,13 +49,16 @@ class Database:
     the connection was lost: nothing was stored, unless the commit itself went unanswered), DiskFull, DataCorrupt.
     """
 
-    def __init__(self, url: str) -> None:
-        """Raises SettingError for a URL of another kind, and for a SQLite file on a network file system."""
+    def __init__(self, url: str, *, idle_s: float = IDLE_S) -> None:
+        """Raises SettingError for a URL of another kind, and for a SQLite file on a network file system.
+
+        `idle_s`: how long PostgreSQL keeps the locks of a transaction in which this process says nothing.
+        """
         self.path = sqlite_path(url)
         self.kind = "postgresql" if self.path is None else "sqlite"
         self._url = url
         if self.path is None:
-            self._engine = open_postgresql(url)
+            self._engine = open_postgresql(url, idle_s)
             # One snapshot for all statements of a reader.
             options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             self._readers: Engine = self._engine.execution_options(**options)
@@ -63,6 +70,11 @@ class Database:
             self._writers = self._engine.execution_options(**{WRITE_OPTION: True})
         # SQLite has one writer at a time. Threads of one process line up here, which costs less than polling the file.
         self._turn = threading.Lock()
+
+    @classmethod
+    def of_worker(cls, settings: Settings) -> Self:
+        """The database for those who hold jobs: a frozen one keeps no lock for longer than its lease."""
+        return cls(settings.database_url, idle_s=min(IDLE_S, settings.lease_s))
 
     def __repr__(self) -> str:
         return f"Database({self.kind})"
@@ -106,7 +118,7 @@ class Database:
 
         with _callers_errors():
             if self.path is None:
-                with self._reached() as connection, connection.begin():
+                with self._reached() as connection, patient(connection), connection.begin():
                     connection.execute(text(f"SET LOCAL lock_timeout = '{int(MIGRATION_S)}s'"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                     upgrade(connection)
@@ -118,6 +130,47 @@ class Database:
                 engine = open_sqlite(self.path, migrating=True)
                 with engine.begin() as connection:
                     upgrade(connection)
+
+    def check_migrated(self) -> None:
+        """Raise SettingError unless the tables are of this version; nothing is made or changed."""
+        from service.store.migrations.upgrade import is_current
+
+        if self.path is not None and not self.path.exists():
+            raise SettingError(
+                f"there is no database {self.path}: TRAIND_DATA_DIR and TRAIND_DATABASE_URL must be set "
+                "as they are for the server"
+            )
+        with self.read() as connection:
+            if not is_current(connection):
+                raise SettingError(
+                    "TRAIND_DATABASE_URL: the database is of another traind: start this version's server "
+                    "once, which migrates it"
+                )
+
+    @contextmanager
+    def keeping_house(self) -> Iterator[bool]:
+        """Whether this process alone looks after the house until the end of the block; a process that dies lets go."""
+        if self.path is None:
+            with _callers_errors():
+                connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                try:
+                    yield bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": HOUSE_LOCK}))
+                finally:
+                    # The lock is the session's, and ends with it, whatever became of the connection.
+                    connection.invalidate()
+                    connection.close()
+            return
+        path = self.path.with_name(self.path.name + ".housekeeping")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        try:
+            yield alone
+        finally:
+            os.close(handle)
 
     def _reached(self) -> Connection:
         try:

@@ -124,6 +124,12 @@ def delete(connection: Connection, owner_id: str, slug: str, version: int | None
     return rows
 
 
+def all_objects(connection: Connection) -> set[str]:
+    """The hashes of all objects that a data set has as its file or as its table."""
+    rows = connection.execute(select(dataset.c.sha256, dataset.c.table_sha256))
+    return {sha256 for row in rows for sha256 in row}
+
+
 def object_in_use(connection: Connection, sha256: str) -> bool:
     """Whether a data set has the object as its file or as its table."""
     guard = (dataset.c.sha256 == sha256) | (dataset.c.table_sha256 == sha256)

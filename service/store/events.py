@@ -61,3 +61,9 @@ def of_kind(connection: Connection, job_id: str, kind: str) -> list[EventRow]:
     """All events of a kind."""
     query = select(event).where(event.c.job_id == job_id, event.c.kind == kind).order_by(event.c.seq)
     return [EventRow(**row) for row in connection.execute(query).mappings()]
+
+
+def bodies(connection: Connection, job_id: str, attempt: int, kind: str) -> list[str]:
+    """What an attempt told of a kind, in its order."""
+    mine = (event.c.job_id == job_id) & (event.c.attempt == attempt) & (event.c.kind == kind)
+    return list(connection.execute(select(event.c.body_json).where(mine).order_by(event.c.seq)).scalars())

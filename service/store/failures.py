@@ -25,8 +25,9 @@ _SQLITE_UNAVAILABLE = {
 }
 _PRIMARY = 0xFF  # of an extended result code
 
-# Classes of SQLSTATE: connection, invalid authorization, rollback (deadlock), resources, operator, system.
-_POSTGRESQL_UNAVAILABLE = ("08", "28", "40", "53", "57", "58", "55P03")
+# Classes of SQLSTATE: connection, invalid authorization, rollback (deadlock), resources, operator, system; then a lock
+# that was waited for too long, and a transaction that was silent for too long.
+_POSTGRESQL_UNAVAILABLE = ("08", "28", "40", "53", "57", "58", "55P03", "25P03")
 _POSTGRESQL_FULL = "53100"
 _POSTGRESQL_CORRUPT = "XX001"
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CursorResult, func, select, tuple_
 
 from service.errors import NotFound
-from service.store import events
+from service.store import artifacts, events
 from service.store.database import Connection
 from service.store.fixed import Fixed, given
 from service.store.insertion import insert_or_ignore
@@ -22,6 +22,8 @@ _BY_REQUEST = Fixed(_JOBS.where(job.c.owner_id == given("owner"), job.c.request_
 _KEEP_DATASET = Fixed(
     select(dataset.c.id).where(dataset.c.id == given("dataset")).with_for_update(read=True, key_share=True)
 )
+# Every move of the job, and so every checkpoint that it lets go, waits for the row.
+_HOLD_CHECKPOINT = Fixed(select(job.c.checkpoint_id).where(job.c.id == given("job_id")).with_for_update())
 
 
 def add(
@@ -40,11 +42,15 @@ def add(
     request_id: str | None,
     request_hash: str | None,
     parent_id: str | None = None,
+    checkpoint_id: str | None = None,
+    webhooks: str = "",
+    memory_bytes: int = 0,
 ) -> JobRow | None:
     """Queue a new job, with its first event. None if the owner has a job of that request id: read it instead.
 
-    Two at once with the same request id make one row: the second waits for the first to commit. Raises NotFound if
-    the data set was deleted meanwhile.
+    With `checkpoint_id`, which hold_checkpoint answered in this transaction, it goes on from there. Two at once with
+    the same request id make one row: the second waits for the first to commit. Raises NotFound if the data set was
+    deleted meanwhile.
     """
     # A deletion of the data set waits, and then finds the job; or was first, and the data set is gone.
     if _KEEP_DATASET(connection, dataset=dataset_id).first() is None:
@@ -74,16 +80,26 @@ def add(
         "model_slug": model_slug,
         "model_name": "",
         "parameter_count": parameter_count,
+        "memory_bytes": memory_bytes,
         "request_id": request_id,
         "request_hash": request_hash,
         "parent_id": parent_id,
+        "checkpoint_id": checkpoint_id,
+        "webhooks": webhooks,
         "task_json": task_json,
         "resolved_json": resolved_json,
     }
     if not insert_or_ignore(connection, job, values, ("owner_id", "request_id"), ("created_at",)):
         return None
+    if checkpoint_id is not None:
+        artifacts.hold(connection, checkpoint_id, f"job:{job_id}")
     events.insert_all(connection, job_id, 0, 1, [("state", events.state_json("QUEUED"))])
     return find_by_id(connection, job_id)
+
+
+def hold_checkpoint(connection: Connection, job_id: str) -> str | None:
+    """The id of a job's newest checkpoint, None if it has none; the job lets nothing go until the transaction ends."""
+    return _HOLD_CHECKPOINT(connection, job_id=job_id).scalar()
 
 
 def find(connection: Connection, owner_id: str, job_id: str) -> JobRow | None:

@@ -6,7 +6,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Double, Executable, Integer, Select, func, literal, select, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    Select,
+    delete,
+    func,
+    literal,
+    select,
+    union,
+)
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
@@ -29,6 +41,13 @@ _AT_STEPS = Fixed(
         metric.c.step.between(given("first"), given("last")),
     )
     .order_by(metric.c.step)
+)
+_DELETE_AFTER = Fixed(
+    delete(metric).where(
+        metric.c.job_id == given("job"),
+        metric.c.series_id.in_(select(series.c.id).where(series.c.job_id == given("job"))),
+        metric.c.step > given("last"),
+    )
 )
 _INSERT = BulkInsert(metric, same=("job_id",), each=("series_id", "step", "value"))
 
@@ -67,11 +86,22 @@ def history(connection: Connection, job_id: str, max_points: int = 0) -> list[Se
 
 def at_steps(connection: Connection, job_id: str, first: int, last: int) -> dict[int, dict[str, float]]:
     """The figures by name of each step from `first` to `last` that has any: for epoch events."""
-    names = {series_id: name for name, _, series_id in _SERIES(connection, job=job_id)}
-    found: dict[int, dict[str, float]] = {}
+    found = between(connection, job_id, first, last)
+    return {step: {name: value for (name, _), value in figures.items()} for step, figures in found.items()}
+
+
+def between(connection: Connection, job_id: str, first: int, last: int) -> dict[int, dict[tuple[str, str], float]]:
+    """The figures by (name, split) of each step from `first` to `last` that has any."""
+    named = {series_id: (name, split) for name, split, series_id in _SERIES(connection, job=job_id)}
+    found: dict[int, dict[tuple[str, str], float]] = {}
     for series_id, step, value in _AT_STEPS(connection, job=job_id, first=first, last=last):
-        found.setdefault(step, {})[names[series_id]] = math.nan if value is None else value
+        found.setdefault(step, {})[named[series_id]] = math.nan if value is None else value
     return found
+
+
+def delete_after(connection: Connection, job_id: str, last: int) -> None:
+    """Forget the points of all steps after one."""
+    _DELETE_AFTER(connection, job=job_id, last=last)
 
 
 def _fill(row: SeriesRow, points: Iterable[tuple[int, float | None]]) -> None:

@@ -1,6 +1,7 @@
 """Models: immutable versions under a slug of their owner."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, insert, select, update
@@ -10,7 +11,7 @@ from service.store.database import Connection
 from service.store.insertion import insert_or_ignore
 from service.store.paging import newest_first
 from service.store.records import ModelRow, ModelRows
-from service.store.tables import model, model_rows, model_version, user_
+from service.store.tables import ENDED_STATES, job, model, model_rows, model_version, user_
 
 
 def add_version(
@@ -92,6 +93,40 @@ def find(connection: Connection, owner_id: str, slug: str, version: int | None) 
     return None if row is None else _row(row)
 
 
+@dataclass(frozen=True)
+class Maker:
+    """A job that is to make a version of a model, or was to."""
+
+    job_id: str
+    state: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can make nothing any more."""
+        return self.state in ENDED_STATES
+
+
+def find_maker(connection: Connection, owner_id: str, slug: str, version: int | None) -> Maker | None:
+    """The owner's job that is to make a version of a model that is not there; without a version the first one.
+
+    Jobs that have not ended will make the next versions in the order in which they were taken. Where none of them is
+    left, the next version is what the newest job was to make, if that has failed or was cancelled.
+    """
+    named = (model.c.owner_id == owner_id) & (model.c.slug == slug)
+    last = connection.execute(select(model.c.last_version).where(named)).scalar_one_or_none() or 0
+    place = (1 if version is None else version) - last - 1
+    if place < 0:
+        return None
+    makers = select(job.c.id, job.c.state).where(
+        job.c.owner_id == owner_id, job.c.model_slug == slug, job.c.kind == "train"
+    )
+    waiting = makers.where(job.c.state.not_in(ENDED_STATES)).order_by(job.c.created_at, job.c.id)
+    row = connection.execute(waiting.offset(place).limit(1)).first()
+    if row is None and place == 0:
+        row = connection.execute(makers.order_by(job.c.created_at.desc(), job.c.id.desc()).limit(1)).first()
+    return None if row is None or row.state == "SUCCEEDED" else Maker(row.id, row.state)
+
+
 def list_page(
     connection: Connection, owner_id: str, limit: int, before: tuple[float, str] | None = None
 ) -> list[ModelRow]:
@@ -111,8 +146,9 @@ def _next_version(connection: Connection, owner_id: str, slug: str) -> int:
 
 def _models() -> Select[Any]:
     return (
-        select(model_version, model.c.slug, user_.c.name.label("owner_name"))
+        select(model_version, model.c.slug, user_.c.name.label("owner_name"), job.c.origin_json)
         .join(model, model.c.id == model_version.c.model_id)
+        .join(job, job.c.id == model_version.c.job_id)
         .join(user_, user_.c.id == model_version.c.owner_id)
     )
 

@@ -8,7 +8,7 @@ metrics and artifacts in one transaction.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal_column, null, select, text, update
+from sqlalchemy import ColumnElement, bindparam, case, func, literal_column, null, select, text, update
 
 from service.store.clock import clock
 from service.store.database import QUEUE_LOCK, Connection
@@ -43,10 +43,10 @@ _ONE_EVENT: dict[str, Any] = {"last_seq": job.c.last_seq + 1}
 
 
 def _ends_if(ends: ColumnElement[bool]) -> dict[str, Any]:
-    """What else changes with a move that ends the job."""
+    """What else changes with a move that ends the job; its newest checkpoint stays, for jobs that go on from it."""
     return {
         "ended_at": case((ends, clock()), else_=job.c.ended_at),
-        "checkpoint_id": case((ends, null()), else_=job.c.checkpoint_id),
+        "older_checkpoint_id": case((ends, null()), else_=job.c.older_checkpoint_id),
     }
 
 
@@ -54,10 +54,10 @@ def _moves(guard: ColumnElement[bool], **values: Any) -> Fixed:
     return Fixed(update(job).where(guard).values(**values).returning(*_STANDING))
 
 
-def _stop() -> Fixed:
+def _stop(not_before: ColumnElement[float] | float) -> Fixed:
     cancelling, pausing = job.c.state == "CANCELLING", job.c.state == "PAUSING"
     after = case((cancelling, "CANCELLED"), (pausing, "PAUSED"), else_="QUEUED")
-    return _moves(_HELD, state=after, not_before=0.0, **_ends_if(cancelling), **_RELEASED, **_ONE_EVENT)
+    return _moves(_HELD, state=after, not_before=not_before, **_ends_if(cancelling), **_RELEASED, **_ONE_EVENT)
 
 
 def _lose(guard: ColumnElement[bool]) -> Fixed:
@@ -69,7 +69,7 @@ def _lose(guard: ColumnElement[bool]) -> Fixed:
         state=after,
         losses=job.c.losses + case((running, 1), else_=0),
         not_before=clock() + case(BACK_OFF_S, value=job.c.losses + 1, else_=0.0),
-        failure_reason=case((failed, "WORKER_LOST")),
+        failure_reason=case((failed, given("reason"))),
         failure_message=case((failed, given("message"))),
         **_ends_if(failed | cancelling),
         **_RELEASED,
@@ -108,21 +108,51 @@ _CLAIM = Fixed(
 )
 _RENEW = _moves(_HELD, lease_until=clock() + given("lease_s"))
 _TOUCH = _moves(_HELD, worker=job.c.worker)
-_PUBLISH = _moves(
-    _HELD & (job.c.epoch == given("stored")),
+_PUBLISHED: dict[str, Any] = {
+    "epoch": given("to"),
+    "best_epoch": given("best"),
+    "metrics_json": given("figures"),
+    "losses": 0,
+    "last_seq": job.c.last_seq + given("to") - given("stored"),
+}
+_NEW_CHECKPOINT: dict[str, Any] = {
+    "checkpoint_id": given("checkpoint"),
+    "older_checkpoint_id": job.c.checkpoint_id,
+    "losses": 0,
+}
+_PUBLISH = _moves(_HELD & (job.c.epoch == given("stored")), **_PUBLISHED)
+_PUBLISH_WITH_CHECKPOINT = _moves(_HELD & (job.c.epoch == given("stored")), **(_PUBLISHED | _NEW_CHECKPOINT))
+_KEEP = _moves(_HELD & (func.coalesce(job.c.checkpoint_id, "") != given("checkpoint")), **_NEW_CHECKPOINT)
+_CHECKPOINTS = Fixed(select(job.c.checkpoint_id, job.c.older_checkpoint_id).where(job.c.id == given("job_id")))
+_REWIND = _moves(
+    _HELD & (job.c.epoch > given("to")),
     epoch=given("to"),
     best_epoch=given("best"),
-    checkpoint_id=given("checkpoint"),
     metrics_json=given("figures"),
-    losses=0,
-    last_seq=job.c.last_seq + given("to") - given("stored"),
+    **_ONE_EVENT,
 )
-_FINISH: dict[str, Any] = {"ended_at": clock(), "checkpoint_id": null(), **_RELEASED}
+_FINISH: dict[str, Any] = {"ended_at": clock(), "older_checkpoint_id": null(), **_RELEASED}
 _SUCCEED = _moves(_HELD, state="SUCCEEDED", best_epoch=given("best"), metrics_json=given("figures"), **_FINISH)
-_FAIL = _moves(_HELD, state="FAILED", failure_reason=given("reason"), failure_message=given("message"), **_FINISH)
-_STOP = _stop()
+# Where figures ran away, the newest checkpoint stands at their brink: the one before it is kept.
+_DIVERGED = given("reason") == literal_column("'DIVERGED'")
+_BEFORE_THAT = {
+    "checkpoint_id": case(
+        (_DIVERGED, func.coalesce(job.c.older_checkpoint_id, job.c.checkpoint_id)), else_=job.c.checkpoint_id
+    )
+}
+_FAIL = _moves(
+    _HELD,
+    state="FAILED",
+    failure_reason=given("reason"),
+    failure_message=given("message"),
+    **(_FINISH | _BEFORE_THAT),
+)
+_STOP = _stop(0.0)
+_STOP_FOR_LATER = _stop(clock() + given("wait_s"))
 _LOSE = _lose(_HELD)
 _LOSE_EXPIRED = _lose(_HELD & _EXPIRED)
+# Who holds the row's lock writes to it this moment, or was cut off while it did: the next sweep looks again.
+_NOT_LOCKED = Fixed(text("SELECT 1 FROM job WHERE id = :job_id FOR UPDATE SKIP LOCKED").bindparams(bindparam("job_id")))
 _ALL_EXPIRED = Fixed(
     select(job.c.id, job.c.attempt).where(one_of(job.c.state, LIVE_STATES), _EXPIRED).order_by(job.c.created_at)
 )
@@ -176,24 +206,43 @@ def publish(
     stored: int,
     last: int,
     best_epoch: int,
-    checkpoint_id: str,
+    checkpoint_id: str | None,
     metrics_json: str,
 ) -> Standing | None:
-    """Note that the epochs after `stored` are stored up to `last`, each with an event.
+    """Note that the epochs after `stored` are stored up to `last`, each with an event; with a checkpoint, or without.
 
     A job that does not stand at `stored` does not move.
     """
+    given_too = {} if checkpoint_id is None else {"checkpoint": checkpoint_id}
     return _made(
-        _PUBLISH,
+        _PUBLISH if checkpoint_id is None else _PUBLISH_WITH_CHECKPOINT,
         connection,
         job_id=job_id,
         mine=attempt,
         stored=stored,
         to=last,
         best=best_epoch,
-        checkpoint=checkpoint_id,
         figures=metrics_json,
+        **given_too,
     )
+
+
+def keep(connection: Connection, job_id: str, attempt: int, checkpoint_id: str) -> Standing | None:
+    """Note a newer checkpoint of what is stored already; None too if it is noted already."""
+    return _made(_KEEP, connection, job_id=job_id, mine=attempt, checkpoint=checkpoint_id)
+
+
+def checkpoints(connection: Connection, job_id: str) -> tuple[str, ...]:
+    """The ids of the job's checkpoints, the newest first; at most two."""
+    row = _CHECKPOINTS(connection, job_id=job_id).first()
+    return () if row is None else tuple(one for one in row if one is not None)
+
+
+def rewind(
+    connection: Connection, job_id: str, attempt: int, *, last: int, best_epoch: int, metrics_json: str
+) -> Standing | None:
+    """Take back the epochs after `last`; with one event. A job that has none does not move."""
+    return _made(_REWIND, connection, job_id=job_id, mine=attempt, to=last, best=best_epoch, figures=metrics_json)
 
 
 def succeed(
@@ -208,19 +257,27 @@ def fail(connection: Connection, job_id: str, attempt: int, *, reason: str, mess
     return _made(_FAIL, connection, job_id=job_id, mine=attempt, reason=reason, message=message)
 
 
-def stop(connection: Connection, job_id: str, attempt: int) -> Standing | None:
-    """CANCELLING -> CANCELLED, PAUSING -> PAUSED, RUNNING -> QUEUED."""
+def stop(connection: Connection, job_id: str, attempt: int, wait_s: float = 0.0) -> Standing | None:
+    """CANCELLING -> CANCELLED, PAUSING -> PAUSED, RUNNING -> QUEUED, to be claimed again after `wait_s` seconds."""
+    if wait_s:
+        return _made(_STOP_FOR_LATER, connection, job_id=job_id, mine=attempt, wait_s=wait_s)
     return _made(_STOP, connection, job_id=job_id, mine=attempt)
 
 
 def lose(
-    connection: Connection, job_id: str, attempt: int, failure_message: str, *, expired_only: bool
+    connection: Connection, job_id: str, attempt: int, failure: tuple[str, str], *, expired_only: bool
 ) -> Standing | None:
-    """RUNNING -> QUEUED after a back-off, or FAILED when it was lost too often; CANCELLING -> CANCELLED,
-    PAUSING -> PAUSED. With `expired_only` not if the lease was renewed meanwhile.
+    """RUNNING -> QUEUED after a back-off, or FAILED when it was lost too often, by the reason and message of
+    `failure`; CANCELLING -> CANCELLED, PAUSING -> PAUSED.
+
+    With `expired_only` not if the lease was renewed meanwhile, or somebody has locked the row: one job whose worker was
+    cut off in the middle of a write must not keep all others waiting.
     """
+    if expired_only and connection.dialect.name == "postgresql" and not _NOT_LOCKED(connection, job_id=job_id).first():
+        return None
     move = _LOSE_EXPIRED if expired_only else _LOSE
-    return _made(move, connection, job_id=job_id, mine=attempt, message=failure_message)
+    reason, message = failure
+    return _made(move, connection, job_id=job_id, mine=attempt, reason=reason, message=message)
 
 
 def expired(connection: Connection) -> list[tuple[str, int]]:

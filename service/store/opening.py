@@ -3,6 +3,7 @@
 import pathlib
 import re
 import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy
@@ -10,14 +11,21 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from service.settings import SettingError
+from service.store.silence import Impatient
 
 # Seconds that a write waits for another one, and a call for a connection.
 BUSY_S = 5.0
+# How long the server keeps the locks of a client that says nothing in the middle of a transaction: it is frozen, or its
+# line is cut, and the sweep waits for its job.
+IDLE_S = 10.0
+# Seconds between two looks whether SQLite's writing lock is free.
+LOOK_S = 0.0005
 # One for each thread that a server answers with.
 CONNECTIONS = 32
 # RETURNING came with it.
 OLDEST_SQLITE = (3, 35, 0)
 WRITE_OPTION = "traind_write"
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY)
 
 # SQLite's write-ahead log is shared memory: of one machine only, and a lock of these does not hold between machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -96,13 +104,39 @@ def open_sqlite(path: pathlib.Path, *, migrating: bool = False) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: sqlalchemy.Connection) -> None:
         # A transaction that first reads and then writes would fail at once when another wrote between.
-        write = migrating or connection.get_execution_options().get(WRITE_OPTION)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        if migrating or connection.get_execution_options().get(WRITE_OPTION):
+            _begin_writing(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def open_postgresql(url: str) -> Engine:
+def _begin_writing(connection: sqlalchemy.Connection) -> None:
+    """Take SQLite's only writing lock, for which writers of several processes wait up to BUSY_S.
+
+    SQLite itself would look ever more seldom, at last ten times a second, and so seldom in the moment in which a
+    process that writes much lets go of the lock. Such a writer pauses between its transactions: see artifacts.py.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    deadline = time.monotonic() + BUSY_S
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in _LOCKED or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            time.sleep(LOOK_S)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+
+
+def open_postgresql(url: str, idle_s: float = IDLE_S) -> Engine:
     """An engine on the server; connections that fell silent are noticed, and a frozen client cannot hold a lock."""
     with_driver = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql+psycopg://", url)
     try:
@@ -119,9 +153,9 @@ def open_postgresql(url: str) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "traind",
-        "options": f"-c lock_timeout={int(BUSY_S * 1000)} -c idle_in_transaction_session_timeout=30000",
+        "options": f"-c lock_timeout={int(BUSY_S * 1000)} -c idle_in_transaction_session_timeout={int(idle_s * 1000)}",
     }
-    return create_engine(
+    engine = create_engine(
         parsed,
         connect_args=connect,
         pool_pre_ping=True,
@@ -129,3 +163,9 @@ def open_postgresql(url: str) -> Engine:
         max_overflow=CONNECTIONS - 8,
         pool_timeout=BUSY_S,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: list[Any], named: dict[str, Any]) -> Impatient:
+        return Impatient.connect(*arguments, **named)
+
+    return engine

@@ -5,8 +5,11 @@ Times are seconds since 1970 by the database's clock.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from service.store.tables import ENDED_STATES
 
@@ -14,6 +17,11 @@ from service.store.tables import ENDED_STATES
 def encode_figures(figures: Mapping[str, float]) -> str:
     """Figures by name as JSON; NaN and infinities as strings, as proto3 JSON writes them."""
     return json.dumps({name: _encode_figure(value) for name, value in figures.items()}, ensure_ascii=False)
+
+
+def encode_messages(messages: Sequence[Message]) -> str:
+    """Messages as one JSON array, as rows keep them."""
+    return json.dumps([json_format.MessageToDict(message) for message in messages], ensure_ascii=False)
 
 
 def decode_figures(text: str) -> dict[str, float]:
@@ -104,9 +112,11 @@ class JobRow:
     kind: str
     display_name: str
     model_slug: str
+    webhooks: str
     task_json: str
     resolved_json: str
     parameter_count: int
+    memory_bytes: int
     state: str
     failure_reason: str | None
     failure_message: str | None
@@ -120,6 +130,7 @@ class JobRow:
     best_epoch: int
     metrics_json: str
     checkpoint_id: str | None
+    older_checkpoint_id: str | None
     last_seq: int
     request_id: str | None
     request_hash: str | None
@@ -128,6 +139,7 @@ class JobRow:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    origin_json: str = ""
 
     @property
     def ended(self) -> bool:
@@ -191,6 +203,8 @@ class ModelRow:
     engine: str
     created_at: float
     confusion_json: str = "[]"
+    # Of its job.
+    origin_json: str = ""
 
     @property
     def name(self) -> str:
@@ -210,3 +224,36 @@ class ModelRows:
     row_count: int
     train_rows: bytes
     val_rows: bytes
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """A job that holds a slot or waits for one, as everybody may see it."""
+
+    id: str
+    owner_id: str
+    owner_name: str
+    state: str
+    dataset_name: str
+    display_name: str
+    worker: str
+    epoch: int
+    epochs: int
+    # Seconds until it may be claimed; 0 or less = it may be.
+    back_off_s: float
+    created_at: float
+    started_at: float | None
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker that is alive."""
+
+    name: str
+    devices: tuple[str, ...]
+    slots: int
+
+    @property
+    def host(self) -> str:
+        """The machine that it runs on."""
+        return self.name.rpartition(":")[0]

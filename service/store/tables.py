@@ -37,7 +37,7 @@ LIVE_STATES = ("RUNNING", "PAUSING", "CANCELLING")
 ENDED_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 STATES = ("QUEUED", "RUNNING", "PAUSING", "PAUSED", "CANCELLING", *ENDED_STATES)
 KINDS = ("train", "evaluate")
-EVENT_KINDS = ("state", "epoch", "finding", "log")
+EVENT_KINDS = ("state", "epoch", "finding", "log", "resumed")
 FAILURE_REASONS = (
     "DIVERGED",
     "INVALID_DATA",
@@ -140,7 +140,7 @@ job = Table(
     Column("state", Text, nullable=False),
     # +1 at each claim: the fencing token of everything that a worker writes.
     Column("attempt", Integer, nullable=False),
-    # Workers lost in a row; 0 again when an epoch is stored.
+    # Workers lost in a row; 0 again when an epoch or a checkpoint is stored.
     Column("losses", Integer, nullable=False),
     # A queued job is not claimed before.
     Column("not_before", Double, nullable=False),
@@ -150,8 +150,11 @@ job = Table(
     Column("epoch", Integer, nullable=False),
     Column("epochs", Integer, nullable=False),
     Column("best_epoch", Integer, nullable=False),
-    # Without a foreign key: the row is moved first in the transaction, then the artifact is made.
+    # Where an attempt of this job goes on, and after its end where another job may; at first its parent's, if it goes
+    # on from there. Without a foreign key: the row is moved first in the transaction, then the artifact is made.
     Column("checkpoint_id", Text),
+    # The one before, for the case that the newest is damaged.
+    Column("older_checkpoint_id", Text),
     Column("last_seq", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
@@ -166,13 +169,19 @@ job = Table(
     # `models/kim.churn/versions/3`; empty until it is made.
     Column("model_name", Text, nullable=False),
     Column("parameter_count", BigInteger, nullable=False),
+    # What its process is expected to take; 0 in those that had ended before it was estimated.
+    Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
     Column("request_id", Text),
     Column("request_hash", Text),
     Column("parent_id", Text, ForeignKey("job.id")),
     Column("failure_reason", Text),
     Column("failure_message", Text),
+    # Names of those who hear of its end, with commas between.
+    Column("webhooks", Text, nullable=False, server_default=""),
     Column("task_json", Text, nullable=False),
     Column("resolved_json", Text, nullable=False),
+    # Where it was done, if its model was imported: the contract's Origin; else empty.
+    Column("origin_json", Text, nullable=False, server_default=""),
     UniqueConstraint("owner_id", "request_id"),
     _one_of("state", STATES),
     _one_of("kind", KINDS),
@@ -182,8 +191,48 @@ job = Table(
     CheckConstraint("(state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (ended_at IS NOT NULL)", name="ended"),
 )
 Index("ix_job_page", job.c.owner_id, job.c.created_at.desc(), job.c.id.desc())
-# The queue, in the order in which it is served; also finds what workers hold. No column of it changes with an epoch.
-Index("ix_job_queue", job.c.state, job.c.created_at, job.c.id)
+# The queue, in the order in which it is served; also finds what workers hold, and counts by owner without a look at the
+# rows. No column of it changes with an epoch.
+Index("ix_job_queue", job.c.state, job.c.created_at, job.c.id, job.c.owner_id)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # When it is due; while it is being sent, when it would be again.
+    Column("next_at", Double, nullable=False),
+    # What came of the last try, in a few words.
+    Column("last_answer", Text, nullable=False),
+    _one_of("state", ("waiting", "delivered", "given_up")),
+)
+Index("ix_webhook_due", webhook.c.state, webhook.c.target, webhook.c.next_at)
+
+worker = Table(
+    "worker",
+    metadata,
+    # Host and process: `lab1:4711`.
+    Column("name", Text, primary_key=True),
+    # Kinds of device it trains on, with commas between.
+    Column("devices", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    # A worker that has not said that it lives until then is gone.
+    Column("alive_until", Double, nullable=False),
+)
+
+# Beside the job and not in it: only few jobs have one, and they are counted together. Without a foreign key, so that
+# the count outlives a job that is deleted.
+refused_write = Table(
+    "refused_write",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    # Who wrote to the job after it had lost it.
+    Column("worker", Text, primary_key=True),
+    Column("refused", Integer, nullable=False),
+    Column("last_at", Double, nullable=False),
+)
 
 event = Table(
     "event",

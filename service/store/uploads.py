@@ -41,6 +41,11 @@ def expired(connection: Connection) -> list[str]:
     return list(connection.execute(select(upload.c.id).where(~_fresh())).scalars())
 
 
+def all_ids(connection: Connection) -> set[str]:
+    """Ids of all that is known, expired or not."""
+    return set(connection.execute(select(upload.c.id)).scalars())
+
+
 def delete_expired(connection: Connection, upload_id: str) -> bool:
     """Forget an expired upload, whoever made it; False if there is none."""
     return connection.execute(delete_from(upload).where(upload.c.id == upload_id, ~_fresh())).rowcount == 1

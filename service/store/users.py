@@ -1,5 +1,6 @@
 """Users and their tokens."""
 
+import hashlib
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -53,6 +54,16 @@ def add_token(
             expires_at=expires_at,
         )
     )
+
+
+def hash_of(text: str) -> str:
+    """What is kept of a token: the SHA-256 of its text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_token(connection: Connection, text: str) -> bool:
+    """Whether this server has made that token, be it expired or revoked by now."""
+    return connection.execute(select(token.c.id).where(token.c.hash == hash_of(text))).first() is not None
 
 
 def find_token(connection: Connection, token_id: str) -> TokenRow | None:

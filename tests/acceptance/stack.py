@@ -66,11 +66,16 @@ class Stack:
         assert not check or done.returncode == 0, done.stderr
         return done
 
-    def start(self, name, *words):
-        """A process that stays, its output in a file by its name."""
+    def start(self, name, *words, within=()):
+        """A process that stays, its output in a file by its name; `within` = words that come before its own."""
         with (self.folder / f"{name}.out").open("ab") as out:
             self.roots[name] = subprocess.Popen(
-                [PYTHON, "-m", *words], cwd=ROOT, env=self.env, stdout=out, stderr=out, start_new_session=True
+                [*within, PYTHON, "-m", *words],
+                cwd=ROOT,
+                env=self.env,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         return self.roots[name]
 
@@ -85,6 +90,10 @@ class Stack:
         except (OSError, ValueError):
             return None
         return told if psutil.pid_exists(told["pid"]) else None
+
+    def wait_back(self, killed, seconds=60):
+        """Until another process than `killed` is the server."""
+        wait_until(lambda: (self.address or {}).get("pid", killed) != killed, "the server is back", seconds)
 
     def wait_ready(self):
         def ready():

@@ -2,6 +2,7 @@
 
 import fcntl
 import getpass
+import itertools
 import math
 import os
 import pathlib
@@ -10,12 +11,15 @@ import re
 import struct
 import subprocess
 import termios
+import tomllib
 
 import pytest
 
+import traind
 from service.programs.up import user_slug
 from tests.acceptance import stack as stacks
 from tests.waiting import wait_until
+from traind import cli
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +27,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 # Differs from run to run: ids, hashes, times, and the curve of a line that is drawn while time passes.
 CHANGING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
+    (re.compile(r"(?<=job show )[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\d+(\.\d+)? m?s\b"), "SECONDS"),
     (re.compile(r"\s*ETA SECONDS"), ""),
@@ -59,7 +64,7 @@ def local(text, stack):
     return text.replace(".traind/run/token", str(stack.data / "run" / "token"))
 
 
-def on_a_terminal(words, stack):
+def on_a_terminal(words, stack, code=0):
     """What stands on the screen after a command: a line that was rewritten shows its last text."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
@@ -77,7 +82,7 @@ def on_a_terminal(words, stack):
             break
         received += part
     os.close(leader)
-    assert process.wait(60) == 0, received.decode()
+    assert process.wait(60) == code, received.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received.decode()).replace("\r\n", "\n")
     return [line.split("\r")[-1].rstrip() for line in text.rstrip("\n").split("\n")]
 
@@ -103,9 +108,9 @@ def test_the_walk_prints_what_readme_shows(server):
     check(steps[1:], server)
 
 
-def check(steps, server):
-    for words, shown in steps:
-        printed = on_a_terminal(local(words, server), server)
+def check(steps, server, codes=()):
+    for (words, shown), code in itertools.zip_longest(steps, codes, fillvalue=0):
+        printed = on_a_terminal(local(words, server), server, code)
         printed = printed if printed != [""] else []
         assert len(shown) == len(printed), (words, printed)
         for one, other in zip(shown, printed, strict=True):
@@ -118,13 +123,23 @@ def test_the_table_as_people_have_it_prints_what_readme_shows(server, tmp_path):
     check(commands(block.replace("/tmp/", f"{tmp_path}/")), server)
 
 
-def test_the_program_prints_what_readme_shows(server):
-    program = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_the_programs_print_what_readme_shows(server, number):
+    program, shown = PROGRAMS[number]
     done = subprocess.run(
-        [stacks.PYTHON, "-c", program[1]], cwd=ROOT, env=server.env, capture_output=True, text=True, check=False
+        [stacks.PYTHON, "-c", program], cwd=ROOT, env=server.env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert alike(program[2].strip(), done.stdout.strip()), done.stdout
+    printed = done.stdout.splitlines()
+    for one, other in itertools.zip_longest(shown.splitlines(), printed, fillvalue=""):
+        assert alike(one, other), done.stdout
+
+
+def test_every_program_shows_its_output():
+    assert len(PROGRAMS) == README.count("```python") >= 2
 
 
 def test_the_curl_line_prints_what_readme_shows(server):
@@ -138,3 +153,80 @@ def test_the_curl_line_prints_what_readme_shows(server):
 def test_readme_shows_the_spec_of_the_examples():
     block = re.search(r"```json\n(.*?)```", README, re.DOTALL)[1]
     assert block == (ROOT / "examples" / "penguins.json").read_text(encoding="utf-8")
+
+
+def part(title):
+    """The first block of commands below a heading."""
+    return re.search(r"```console\n(.*?)```", README.split(f"{title}\n", 1)[1], re.DOTALL)[1]
+
+
+def test_mistakes_print_what_readme_shows_and_end_with_its_codes(server):
+    """After the walk and the program, whose data sets are there now."""
+    check(commands(part("## When something goes wrong")), server, codes=(2, 4, 6, 3))
+
+
+def test_the_cure_of_the_diverging_rate_cures_it(server):
+    cure = re.search(r"`(--set learn\.gradient\S+)`", README)[1]
+    printed = on_a_terminal(f"traind run examples/too_fast.json {cure}", server)
+    assert any(line.startswith("done in") for line in printed), printed
+
+
+def test_the_lab_owner_makes_a_user_for_each_name(server, tmp_path):
+    """With the shell's own line, in a folder of its own; each token opens the door to nothing but its user's own."""
+    lines = [words for words, _ in commands(part("### You run a lab"))]
+    (tmp_path / "roster.txt").write_text("ara\nbo-ram\nchul\n")
+    line = lines[-1].replace(".traind ", f"{server.data} ")
+    python = f'python() {{ (cd {ROOT} && "{stacks.PYTHON}" "$@"); }}'
+    on_a_terminal(f"cd {tmp_path}; {python}; {lines[0]}; {line}", server)
+    tokens = dict(words.split() for words in (tmp_path / "tokens.txt").read_text().splitlines())
+    assert list(tokens) == ["ara", "bo-ram", "chul"]
+    assert (tmp_path / "tokens.txt").stat().st_mode & 0o077 == 0
+    for name, token in tokens.items():
+        with traind.Client(server.address["grpc"], token=token) as client:
+            assert client.server_info().user == name
+            assert not list(client.datasets.list())
+
+
+def test_a_service_gets_a_token_that_can_only_predict(server):
+    words = re.search(r"`python -m (service user token NAME .*?)`", README)[1]
+    user = user_slug(getpass.getuser())
+    token = server.run(*words.replace("NAME", user).split()[1:]).stdout.strip()
+    with traind.Client(server.address["grpc"], token=token) as client:
+        assert client.predict("species", ROOT / "examples" / "new_penguins.csv") == ["Adelie", "Gentoo", "Chinstrap"]
+        with pytest.raises(traind.Forbidden):
+            client.jobs.create(ROOT / "examples" / "penguins.json")
+
+
+def test_what_a_student_installs_has_nothing_of_the_server():
+    lines = [words for words, _ in commands(part("### You are a student"))]
+    assert lines[1] == "pip install ."
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert needed
+    assert not [name for name in needed if re.match("torch|numpy|pyarrow|sqlalchemy|celery", name)]
+
+
+def test_every_command_is_in_the_list(server):
+    listed = README.split("## The commands")[1].split("\n## ")[0]
+    told = "\n".join(on_a_terminal("traind --help", server)).split("Commands:")[1]
+    for name in re.findall(r"^  ([a-z]+) ", told, re.MULTILINE):
+        assert re.search(rf"`(traind )?{name}\b", listed), name
+
+
+def test_the_exit_codes_are_those_of_the_client():
+    table = README.split("Scripts look at the exit code:")[1].split("## ")[0]
+    told = {int(code) for code in re.findall(r"\| (\d+) \|", table)}
+    assert told == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130}
+    assert {code for _, code in cli._EXITS} <= told
+
+
+def test_the_korean_page_has_the_same_commands_and_sections():
+    korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
+    fence = re.compile(r"^```\w+\n.*?^```$", re.DOTALL | re.MULTILINE)
+    assert fence.findall(korean) == fence.findall(README)
+    prose = [fence.sub("", text) for text in (README, korean)]
+    for pattern in (r"^(#+) ", r"^\| *`([^`]+)`", r"^    (\S.*)$"):
+        found = [re.findall(pattern, text, re.MULTILINE) for text in prose]
+        assert found[0] == found[1], pattern
+    inline = [sorted(set(re.findall(r"`([^`\n]+)`", text))) for text in prose]
+    assert inline[0] == inline[1]
+    assert len(re.findall("[가-힣]", korean)) > 2000

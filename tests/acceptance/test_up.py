@@ -94,6 +94,9 @@ def test_ctrl_c_in_a_terminal_ends_everything_within_ten_seconds_and_a_running_j
         stack.wait_ready()
         wait_until(lambda: "Ctrl-C" in stack.output("up"), "it greets")
         assert stack.token not in stack.output("up"), "the token is shown at the first start only"
+        profile = tomllib.loads((stack.folder / "config" / "traind" / "config.toml").read_text())["profiles"]["default"]
+        here = stack.address
+        assert profile == {"url": here["grpc"], "http": here["http"], "token": stack.token}, "it names the new ports"
         wire = stack.wire()
         wire.wait(job.name)
         assert_whole(wire, job.name, epochs=40, attempts=2)
@@ -162,7 +165,7 @@ def test_children_that_die_are_started_again_and_it_is_said(shared):
         os.kill(child.pid, signal.SIGKILL)
         wait_until(lambda name=name: f"{name} was killed by SIGKILL; it starts again" in stack.output("up"), name)
         wait_until(lambda words=words, pid=child.pid: any(p.pid != pid for p in stack.processes(*words)), name, 15)
-    wait_until(lambda: stack.address and stack.address["pid"] != address["pid"], "the server listens again", 30)
+    stack.wait_back(address["pid"], 30)
     assert (stack.address["grpc"], stack.address["http"]) == (address["grpc"], address["http"]), "where it did before"
 
 

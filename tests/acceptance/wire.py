@@ -16,8 +16,10 @@ from traind.v1 import (
     models_pb2_grpc,
     predictions_pb2,
     predictions_pb2_grpc,
+    server_pb2_grpc,
     specs_pb2,
     tables_pb2,
+    uploads_pb2_grpc,
 )
 
 ENDED = {jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.FAILED, jobs_pb2.Job.CANCELLED}
@@ -39,8 +41,10 @@ class Wire:
         self.metadata = [("authorization", f"Bearer {token}")]
         self.jobs = jobs_pb2_grpc.JobServiceStub(self.channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(self.channel)
+        self.uploads = uploads_pb2_grpc.UploadServiceStub(self.channel)
         self.models = models_pb2_grpc.ModelServiceStub(self.channel)
         self.predictions = predictions_pb2_grpc.PredictionServiceStub(self.channel)
+        self.server = server_pb2_grpc.ServerServiceStub(self.channel)
 
     def close(self):
         self.channel.close()

@@ -1,7 +1,9 @@
 """The compose file and the image: of the specification's form, without a secret, closed but for the server."""
 
+import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,6 +15,34 @@ from tests.deploy.processes import ROOT
 
 GIVEN = {"TRAIND_DATABASE_PASSWORD": "d" * 10 + "ab12cd", "TRAIND_BROKER_PASSWORD": "b" * 10 + "ab12cd"}
 OURS = {"api", "worker-cpu", "worker-gpu"}
+EXAMPLE = (ROOT / "deploy" / "env.example").read_text()
+# What the containers fix: a folder of the image, the broker's list of rights, addresses inside, the role's device.
+FIXED = {
+    "TRAIND_DATA_DIR",
+    "TRAIND_DATABASE_URL",
+    "TRAIND_BROKER_URL",
+    "TRAIND_BROKER_PREFIX",
+    "TRAIND_HOST",
+    "TRAIND_HTTP_PORT",
+    "TRAIND_GRPC_PORT",
+    "TRAIND_DEVICES",
+}
+# What a worker has nothing to do with.
+OF_THE_DOORS = {
+    "TRAIND_INSECURE",
+    "TRAIND_TLS_CERT",
+    "TRAIND_TLS_KEY",
+    "TRAIND_WEBHOOKS",
+    "TRAIND_MAX_QUEUED_JOBS",
+    "TRAIND_MAX_UPLOAD_BYTES",
+    "TRAIND_DOCS",
+    "TRAIND_REFLECTION",
+}
+
+
+def settings_there_are():
+    """Every variable that the settings are read from."""
+    return set(re.findall(r'"(TRAIND_[A-Z_]+)"', (ROOT / "service" / "settings.py").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +72,7 @@ def test_without_a_password_it_refuses_to_start(missing, value):
 
 
 def test_no_password_stands_in_any_file(services):
-    example = dict(
-        line.split("=", 1)
-        for line in (ROOT / "deploy" / "env.example").read_text().splitlines()
-        if line[:1] not in "# "
-    )
+    example = dict(line.split("=", 1) for line in EXAMPLE.splitlines() if line[:1] not in "# ")
     assert example == dict.fromkeys(GIVEN, "")
     with pytest.raises(compose.Missing):
         compose.load(example)
@@ -95,6 +121,50 @@ def test_the_settings_of_every_role_are_ones_that_traind_takes(services, name):
     assert settings.broker_url.endswith("@redis:6379/0")
     assert settings.devices == (("cuda",) if name == "worker-gpu" else ("cpu",))
     assert settings.open_address is (name == "api")
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_whoever_runs_it_can_set_everything_that_the_containers_do_not_fix(name):
+    wanted = settings_there_are() - FIXED - (OF_THE_DOORS if name != "api" else set())
+    if name == "worker-gpu":
+        wanted -= {"TRAIND_SLOTS"}
+    given = {variable: f"value of {variable}" for variable in wanted}
+    environment = compose.load(GIVEN | given)["services"][name]["environment"]
+    assert {variable: environment.get(variable) for variable in wanted} == given
+
+
+@pytest.mark.parametrize("name", ["api", "worker-cpu"])
+def test_what_is_not_set_is_as_the_code_has_it_but_for_slots(services, name):
+    given = services[name]["environment"]
+    plain = {variable: given[variable] for variable in FIXED & set(given)} | {"TRAIND_SLOTS": "2"}
+    bare = Settings.from_env({"TRAIND_DATA_DIR": "/data"} | plain)
+    assert Settings.from_env({"TRAIND_DATA_DIR": "/data"} | given) == bare
+
+
+def test_server_and_worker_reckon_with_as_many_slots(services):
+    assert services["api"]["environment"]["TRAIND_SLOTS"] == services["worker-cpu"]["environment"]["TRAIND_SLOTS"]
+    more = compose.load(GIVEN | {"TRAIND_SLOTS": "7"})["services"]
+    assert more["api"]["environment"]["TRAIND_SLOTS"] == more["worker-cpu"]["environment"]["TRAIND_SLOTS"] == "7"
+
+
+def test_the_example_names_every_setting_with_a_value_that_is_taken():
+    lines = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    # The units of systemd name the folder themselves.
+    assert settings_there_are() - {"TRAIND_DATA_DIR"} <= set(lines)
+    taken = {name: value.replace("PASSWORD", "5fe0c1b2a3d49687") for name, value in lines.items()}
+    settings = Settings.from_env({"TRAIND_DATA_DIR": "/data"} | taken)
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    same = (
+        "max_parameters",
+        "max_queued_jobs",
+        "max_upload_bytes",
+        "object_cache_bytes",
+        "lease_s",
+        "beat_s",
+        "sweep_s",
+    )
+    for name in (*same, "housekeeping_s", "keep_checkpoints_s", "keep_orphans_s", "http_port", "grpc_port"):
+        assert getattr(settings, name) == defaults[name], name
 
 
 def test_the_image_runs_as_a_user_of_its_own_and_takes_the_role_from_the_command():

@@ -1,11 +1,17 @@
 """docs/operations.md knows every setting there is and names files and commands that exist."""
 
 import re
+import shlex
+import subprocess
+import sys
 
+import pytest
 from click import Group
 
 from service.__main__ import cli
-from tests.deploy.processes import ROOT
+from service.settings import Settings
+from service.store.database import Database
+from tests.deploy.processes import ROOT, environment
 
 TEXT = (ROOT / "docs" / "operations.md").read_text()
 
@@ -33,3 +39,41 @@ def test_files_and_commands_that_it_names_exist():
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ((?:\.venv/)?[a-z-]+)", TEXT):
         assert f"\n{target}:" in targets, target
+
+
+def commands_of(section):
+    """The lines of a section that call the server's program, without their comments."""
+    text = TEXT.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ") and "python -m service" in line]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.timeout(200)
+def test_backup_restore_and_housekeeping_do_what_is_written(tmp_path):
+    """Each command in its order, on folders of the test instead of those in the text."""
+    folders = {"/mnt/backups": str(tmp_path / "backups"), "/srv/traind": str(tmp_path / "new")}
+    (tmp_path / "backups").mkdir()
+    env = environment(tmp_path / "data")
+    database = Database(Settings.from_env(env).database_url)
+    database.migrate()
+    database.dispose()
+    ran = []
+    for words in [words for section in ("Backup", "Restore", "Housekeeping") for words in commands_of(section)]:
+        named = dict(word.split("=", 1) for word in words if word.startswith("TRAIND_"))
+        own = [_moved(word, folders) for word in words[words.index("python") + 1 :]]
+        moved = {name: _moved(value, folders) for name, value in named.items()}
+        argv = [sys.executable, *own]
+        done = subprocess.run(argv, env=env | moved, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (words, done.stderr)
+        ran.append(own[2])
+    assert ran == ["backup", "backup", "restore", "housekeeping", "housekeeping", "housekeeping"]
+    named, dated = sorted(path.name for path in (tmp_path / "backups").iterdir())
+    assert named == "before.tar"
+    assert re.fullmatch(r"traind-\d{8}T\d{6}Z\.tar", dated)
+    assert (tmp_path / "new" / "traind.db").exists()
+
+
+def _moved(word, folders):
+    for written, own in folders.items():
+        word = word.replace(written, own)
+    return word

@@ -43,6 +43,13 @@ def assert_refused(done, *says):
         assert word in lines[0]
 
 
+def test_a_file_of_webhooks_that_others_may_read(tmp_path):
+    path = tmp_path / "webhooks.toml"
+    path.write_text("")
+    path.chmod(0o644)
+    assert_refused(start(tmp_path, "service", "api", TRAIND_WEBHOOKS=str(path)), "TRAIND_WEBHOOKS", "chmod 600")
+
+
 OPEN = {"TRAIND_HOST": "0.0.0.0"}
 
 

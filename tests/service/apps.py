@@ -1,7 +1,8 @@
 """An app on a database and in a folder, and the people who call it."""
 
 from service import accounts, datasets, uploads
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.data.objects import ObjectFolder
 from service.settings import Settings
 from traind.v1 import datasets_pb2, uploads_pb2

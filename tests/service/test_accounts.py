@@ -27,16 +27,16 @@ def bearer(token):
 
 def refused(app, authorization):
     with pytest.raises(TokenRejected) as error:
-        authenticate(app, authorization)
+        authenticate(app.database, authorization)
     return error.value.message
 
 
 def test_a_token_names_its_caller(app):
     token = create_token(app.database, "kim", ["read", "predict"])
     assert re.fullmatch(r"trd_[a-z2-7]{8}_[A-Za-z0-9_-]{43}", token)
-    caller = authenticate(app, bearer(token))
+    caller = authenticate(app.database, bearer(token))
     assert (caller.user_name, caller.token_id, caller.scopes) == ("kim", token[4:12], {"read", "predict"})
-    assert authenticate(app, f"bearer {token}") == caller
+    assert authenticate(app.database, f"bearer {token}") == caller
 
 
 def test_only_the_hash_is_stored(app):
@@ -57,7 +57,7 @@ def test_tokens_differ(app):
 def test_no_header_is_told_apart_from_a_bad_one(app):
     for missing in (None, ""):
         with pytest.raises(TokenRequired):
-            authenticate(app, missing)
+            authenticate(app.database, missing)
 
 
 def test_what_is_no_good_token_is_refused_in_the_same_words(app):
@@ -76,23 +76,23 @@ def test_what_is_no_good_token_is_refused_in_the_same_words(app):
         good.upper(),
     ]
     assert len({refused(app, bearer(token)) for token in bad} | {refused(app, f"Basic {good}")}) == 1
-    authenticate(app, bearer(good))
+    authenticate(app.database, bearer(good))
 
 
 def test_a_token_ends_at_its_time(app):
     with app.database.read() as connection:
         moment = now(connection)
-    authenticate(app, bearer(create_token(app.database, "kim", ["read"], expires_at=moment + 60)))
+    authenticate(app.database, bearer(create_token(app.database, "kim", ["read"], expires_at=moment + 60)))
     refused(app, bearer(create_token(app.database, "kim", ["read"], expires_at=moment - 0.001)))
 
 
 def test_a_revocation_is_noticed_when_the_memory_is_old(app, monkeypatch):
     token = create_token(app.database, "kim", ["read"])
-    caller = authenticate(app, bearer(token))
+    caller = authenticate(app.database, bearer(token))
     assert revoke_token(app.database, token[4:12])
-    assert authenticate(app, bearer(token)) == caller, "the answer of a moment ago is believed"
+    assert authenticate(app.database, bearer(token)) == caller, "the answer of a moment ago is believed"
     with pytest.raises(TokenRejected):
-        accounts.check_still_valid(app, caller)
+        accounts.check_still_valid(app.database, caller)
     monkeypatch.setattr(accounts, "BELIEVED_S", 0.0)
     refused(app, bearer(token))
     assert not revoke_token(app.database, "aaaaaaaa")
@@ -104,7 +104,7 @@ def test_sql_is_asked_once_a_second_whatever_the_answer(app, monkeypatch):
     monkeypatch.setattr(app.database, "read", lambda: asked.append(1) or read())
     token = create_token(app.database, "kim", ["read"])
     for _ in range(5):
-        authenticate(app, bearer(token))
+        authenticate(app.database, bearer(token))
         refused(app, bearer("trd_aaaaaaaa_" + "A" * 43))
     assert len(asked) == 2
 
@@ -118,7 +118,9 @@ def test_the_memory_is_bounded(app, monkeypatch):
 
 def test_threads_agree(app):
     token, found = create_token(app.database, "kim", ["read"]), []
-    threads = [threading.Thread(target=lambda: found.append(authenticate(app, bearer(token)))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(authenticate(app.database, bearer(token)))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -205,8 +205,9 @@ def check_invariants(database):
             for series in metrics.history(connection, job_id):
                 assert series.steps == stored
         held = [artifact_id for holder, artifact_id in refs if holder == f"job:{job_id}"]
-        assert held == ([row.checkpoint_id] if row.checkpoint_id else [])
-        assert row.state not in ENDED_STATES or not held
+        assert sorted(held) == sorted(filter(None, {row.checkpoint_id, row.older_checkpoint_id}))
+        assert row.checkpoint_id or not row.older_checkpoint_id
+        assert row.state not in ENDED_STATES or not row.older_checkpoint_id
         assert (row.worker == "") == (row.state not in LIVE_STATES)
 
 
@@ -266,6 +267,21 @@ def test_claims_are_first_come_first_served_and_count_attempts(database):
     assert ledger.claim(database, "w3", LEASE_S) is None
     with database.read() as connection:
         assert first.job.lease_until - now(connection) == pytest.approx(LEASE_S, abs=5)
+
+
+def test_a_job_that_is_left_to_newer_workers_is_claimed_by_nobody_for_a_while(database):
+    _, made = make_queue(database, 2)
+    order = [row.id for row in sorted(made, key=lambda row: (row.created_at, row.id))]
+    claim = ledger.claim(database, "old", LEASE_S)
+    assert ledger.settle_left(database, claim) == "QUEUED"
+    assert ledger.claim(database, "older", LEASE_S).job.id == order[1]
+    assert not ledger.any_waits(database)
+    assert ledger.claim(database, "old", LEASE_S) is None
+    assert ledger.reconcile(database).queued == 0, "no slot is looked for in vain"
+    row = job_of(database, order[0])
+    assert (row.attempt, row.losses, row.state) == (1, 0, "QUEUED")
+    with database.read() as connection:
+        assert row.not_before - now(connection) == pytest.approx(ledger.LEFT_S, abs=5)
 
 
 def test_processes_that_claim_at_once_never_share_a_job(database_url, database):
@@ -401,7 +417,7 @@ def test_a_renewed_lease_is_not_taken(database):
         assert moves.expired(connection) == [(claim.job.id, 1)]
     ledger.beat(database, claim, LEASE_S)
     with database.write() as connection:
-        assert moves.lose(connection, claim.job.id, 1, "", expired_only=True) is None
+        assert moves.lose(connection, claim.job.id, 1, ("WORKER_LOST", ""), expired_only=True) is None
     assert ledger.look(database, claim) == Beat("RUNNING", fenced=False)
 
 
@@ -425,6 +441,21 @@ def test_a_job_that_loses_its_workers_backs_off_and_then_fails(database):
         assert part in row.failure_message
     last = json.loads(events_of(database, row.id)[-1].body_json)
     assert last["failure"] == {"reason": "WORKER_LOST", "message": row.failure_message}
+    check_invariants(database)
+
+
+def test_a_job_that_the_system_kills_for_its_memory_fails_by_that_reason(database):
+    claim = claimed(database)
+    for _ in range(2):
+        assert ledger.lost(database, claim, "killed", out_of_memory=True) == "QUEUED"
+        assert job_of(database, claim.job.id).failure_reason is None
+        no_back_off(database)
+        claim = ledger.claim(database, "w", LEASE_S)
+    assert ledger.lost(database, claim, "killed", out_of_memory=True) == "FAILED"
+    row = job_of(database, claim.job.id)
+    assert (row.failure_reason, row.losses) == ("OUT_OF_MEMORY", 3)
+    for part in ("3 times", "killed", "smaller", "what else takes the worker's memory"):
+        assert part in row.failure_message
     check_invariants(database)
 
 
@@ -464,7 +495,8 @@ def test_published_epochs_are_stored_whole(database):
     assert (row.epoch, row.best_epoch) == (4, 3)
     assert row.metrics == {"train_loss": 0.25, "mae": 0.5}
     assert artifacts.load(database, row.checkpoint_id) == b"second"
-    assert len(contents(database)["artifact"]) == 1
+    assert artifacts.load(database, row.older_checkpoint_id) == b"first"
+    assert len(contents(database)["artifact"]) == 2
     with database.read() as connection:
         mae, loss = metrics.history(connection, row.id)
     assert (mae.name, mae.split, mae.steps) == ("mae", "val", [1, 2, 3, 4])
@@ -482,6 +514,67 @@ def test_checkpoints_of_any_length_replace_each_other(database, size):
         ledger.publish_epochs(database, claim, epochs_of(epoch, epoch), checkpoint, 1)
         assert artifacts.load(database, job_of(database, claim.job.id).checkpoint_id) == checkpoint
     check_invariants(database)
+
+
+def test_the_last_two_checkpoints_are_kept(database):
+    claim = claimed(database)
+    ledger.publish_epochs(database, claim, epochs_of(1, 1), b"after 1", 1)
+    ledger.publish_epochs(database, claim, epochs_of(2, 3), None, 1)
+    row = job_of(database, claim.job.id)
+    assert (row.epoch, row.older_checkpoint_id) == (3, None)
+    ledger.keep_checkpoint(database, claim, b"within 4" * MIB)
+    row = job_of(database, claim.job.id)
+    assert artifacts.load(database, row.checkpoint_id) == b"within 4" * MIB
+    assert artifacts.load(database, row.older_checkpoint_id) == b"after 1"
+    ledger.publish_epochs(database, claim, epochs_of(4, 4), b"after 4", 1)
+    row = job_of(database, claim.job.id)
+    assert artifacts.load(database, row.older_checkpoint_id) == b"within 4" * MIB
+    assert len(contents(database)["artifact"]) == 2
+    check_invariants(database)
+    new = lose_and_claim_again(database, claim)
+    with pytest.raises(Fenced):
+        ledger.keep_checkpoint(database, claim, b"of a zombie")
+    assert job_of(database, new.job.id).checkpoint_id == row.checkpoint_id
+    ledger.fail(database, new, "DIVERGED", "it was too fast")
+    kept = artifacts.load(database, job_of(database, new.job.id).checkpoint_id)
+    assert kept == b"within 4" * MIB, "the newest stands at the brink"
+    assert len(contents(database)["artifact"]) == 1, "a job that has ended keeps one checkpoint"
+    check_invariants(database)
+
+
+def test_a_checkpoint_forgives_losses(database):
+    claim = claimed(database)
+    for number in range(4):
+        claim = lose_and_claim_again(database, claim)
+        ledger.keep_checkpoint(database, claim, b"within epoch 1, batch %d" % number)
+        assert job_of(database, claim.job.id).losses == 0
+
+
+def test_epochs_that_came_out_otherwise_are_taken_back(database):
+    old = claimed(database)
+    ledger.publish_epochs(database, old, epochs_of(1, 1), b"after 1", 1)
+    ledger.publish_epochs(database, old, epochs_of(2, 4), None, 4)
+    new = lose_and_claim_again(database, old)
+    ledger.going_on(database, new, 1, 0, bitwise_equal=False, reason="threads 1 -> 2")
+    assert ledger.stored_figures(database, new, 3) == {"train_loss": 1 / 3, "mae": 2 / 3}
+    assert ledger.stored_figures(database, new, 5) == {}
+    with pytest.raises(Fenced):
+        ledger.rewind(database, old, 2, 2, "a zombie")
+    ledger.rewind(database, new, 2, 2, "train_loss came out otherwise")
+    before = contents(database)
+    ledger.rewind(database, new, 2, 2, "again, for its answer was lost")
+    assert contents(database) == before
+    row = job_of(database, new.job.id)
+    assert (row.epoch, row.best_epoch, row.metrics["train_loss"]) == (2, 2, 0.5)
+    with database.read() as connection:
+        assert [series.steps for series in metrics.history(connection, row.id)] == [[1, 2], [1, 2]]
+    ledger.publish_epochs(database, new, epochs_of(3, 3), b"after 3", 3)
+    told = [(event.kind, json.loads(event.body_json)) for event in events_of(database, row.id) if event.attempt == 2]
+    assert told[1:] == [
+        ("resumed", {"epoch": "1", "reason": "threads 1 -> 2"}),
+        ("resumed", {"epoch": "2", "rewound": True, "reason": "train_loss came out otherwise"}),
+        ("epoch", {"epoch": 3}),
+    ]
 
 
 def test_a_publication_that_fails_midway_leaves_nothing(database):
@@ -540,7 +633,8 @@ def test_success_makes_the_model_in_the_same_transaction(database):
     assert name == "models/kim.churn/versions/1"
     row = job_of(database, claim.job.id)
     assert (row.state, row.model_name, row.epoch, row.best_epoch) == ("SUCCEEDED", name, 2, 2)
-    assert (row.checkpoint_id, row.lease_until, row.worker) == (None, 0.0, "")
+    assert (row.older_checkpoint_id, row.lease_until, row.worker) == (None, 0.0, "")
+    assert artifacts.load(database, row.checkpoint_id) == b"checkpoint"
     assert math.isnan(row.metrics["r2"])
     with database.read() as connection:
         model = models.find(connection, row.owner_id, "churn", None)

@@ -3,9 +3,9 @@
 import pytest
 
 from service import policy
-from service.app import Caller
+from service.callers import Caller
 from service.errors import ScopeMissing
-from service.rest.comments import read_comments
+from traind.contract_comments import read_comments
 
 EVERYBODY = Caller("1", "kim", "aaaaaaaa", policy.SCOPES)
 

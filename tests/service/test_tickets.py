@@ -51,7 +51,8 @@ def test_all_keys_begin_with_the_prefix_and_no_ticket_holds_anything(server, sen
         assert all(key.startswith(b"test:") for key in keys)
         message = client.lrange("test:cpu", 0, -1)[0].decode()
     assert tickets.WAKE in message
-    assert '"expires": "' in message
+    # The clock of whoever takes it may be another than the sender's.
+    assert '"expires": null' in message
 
 
 def test_a_killed_broker_is_told_soon_and_used_again_when_it_is_back(server, sender):

@@ -143,31 +143,14 @@ def test_what_is_no_name_is_refused(app, kim, name):
         get(app, kim, name)
 
 
-def test_an_expired_upload_is_gone_and_its_bytes_are_collected(app, kim):
-    old, young = open_upload(app, kim), open_upload(app, kim)
+def test_an_expired_upload_is_gone(app, kim):
+    old = open_upload(app, kim)
     uploads.write_chunk(app, kim, old, 0, b"abc")
     expire(app, old)
     with pytest.raises(NotFound):
         get(app, kim, old)
     with pytest.raises(NotFound):
         uploads.write_chunk(app, kim, old, 3, b"d")
-    assert uploads.collect_expired(app) == 1
-    assert files_in(app.settings.tmp_dir) == [young.replace("uploads/", "upload-")]
-    assert get(app, kim, young).offset == 0
-    assert uploads.collect_expired(app) == 0
-
-
-def test_scratch_of_killed_processes_is_collected_after_a_day(app, kim):
-    name = open_upload(app, kim)
-    old, young = app.settings.tmp_dir / "ingest-old", app.settings.tmp_dir / "scratch-young"
-    old.mkdir()
-    (old / "table.arrow").touch()
-    young.touch()
-    os.utime(old, (1, 1))
-    uploads.collect_expired(app)
-    assert sorted(path.name for path in app.settings.tmp_dir.iterdir()) == sorted(
-        ["scratch-young", name.replace("uploads/", "upload-")]
-    )
 
 
 def test_dropping_forgets_row_and_bytes(app, kim):

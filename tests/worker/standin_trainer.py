@@ -14,6 +14,7 @@ import time
 from service import ledger
 from service.store import jobs
 from worker import trainer, zygote
+from worker.supervisor import GRACE_S
 
 NOTES = pathlib.Path(os.environ["TRAIND_STANDIN_NOTES"])
 
@@ -43,6 +44,8 @@ def behave(ready, command, stop):
             return zygote.DONE
         case "fenced":
             return zygote.FENCED
+        case "left":
+            return zygote.LEFT
         case "raises":
             raise RuntimeError("as asked")
         case "dies":
@@ -59,6 +62,12 @@ def behave(ready, command, stop):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             note("deaf")
             time.sleep(600)
+        case "thorough":  # takes its time to store a checkpoint before it leaves
+            while not stop():
+                time.sleep(0.005)
+            time.sleep(GRACE_S + 1)
+            note("left by itself")
+            return zygote.STOPPED
         case "obedient":
             while not stop():
                 time.sleep(0.005)
@@ -66,7 +75,15 @@ def behave(ready, command, stop):
     raise AssertionError(command)
 
 
+def warm_up(_ready):
+    note(f"warms up {os.getpid()}")
+    time.sleep(float(os.environ.get("TRAIND_STANDIN_WARM_S", "0")))
+    gate = os.environ.get("TRAIND_STANDIN_GATE")
+    while gate and not pathlib.Path(gate).exists():
+        time.sleep(0.005)
+
+
 if __name__ == "__main__":
-    trainer._warm_up = lambda _ready: time.sleep(float(os.environ.get("TRAIND_STANDIN_WARM_S", "0")))
+    trainer._warm_up = warm_up
     trainer._learn = behave
     trainer.main(sys.argv[1:])

@@ -151,7 +151,7 @@ def test_one_named_dict():
         *("network", "optimizer", "best_weights", "order", "torch_rng", "held_out", "epoch", "best_epoch"),
         *("best_value", "first_bad_epoch", "last_loss", "row_count", "dataset_sha256", "spec", "preprocessing"),
         *("stopping_smallest", "stopping_epochs", "plateau_smallest", "plateau_epochs", "cuts", "seconds"),
-        *("device", "dtype", "threads", "torch_version"),
+        *("device", "dtype", "threads", "torch_version", "batch", "loss_sum", "job"),
     }
     assert found["optimizer"]["param_groups"][0]["betas"] == [0.9, 0.999]
     assert set(found["optimizer"]["state"]) == {0, 1, 2, 3}
@@ -214,7 +214,7 @@ def test_a_checkpoint_of_the_first_format():
     spec = spec_for("mlp", "mse", "adam", "FLOAT32", epochs=EPOCHS)
     history, weights, saved = whole(spec, embedded=False)
     tensors, texts = decode_tensors(saved[1]), json.loads(read_metadata(saved[1])["checkpoint"])
-    new = ("stopping_smallest", "stopping_epochs", "plateau_smallest", "plateau_epochs", "cuts", "seconds")
+    new = ("job", "stopping_smallest", "stopping_epochs", "plateau_smallest", "plateau_epochs", "cuts", "seconds")
     old = {name: value for name, value in texts.items() if name not in new} | {"format": 1}
     data = encode_tensors(tensors, {"checkpoint": json.dumps(old)})
     assert resumed(spec, data) == (history[2:], weights)
@@ -236,10 +236,39 @@ def test_bytes_that_are_no_checkpoint():
             checkpoints.decode(data)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epoch", "3"), ("cuts", 1.5), ("row_count", True), ("seconds", []), ("spec", None), ("preprocessing", {})],
+)
+def test_a_part_of_another_kind(name, value):
+    tensors, texts = decode_tensors(saved_bytes()), json.loads(read_metadata(saved_bytes())["checkpoint"])
+    with pytest.raises(DataCorrupt, match="of another kind"):
+        checkpoints.decode(encode_tensors(tensors, {"checkpoint": json.dumps(texts | {name: value})}))
+
+
+@pytest.mark.parametrize("name", ["order", "torch_rng"])
+def test_random_numbers_without_their_state(name):
+    for wrong in (torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)):
+        captured = checkpoints.decode(saved_bytes()) | {name: wrong}
+        with pytest.raises(DataCorrupt, match="random numbers"):
+            checkpoints.restore(learning(spec_for("mlp", "mse", "adam")).state, captured)
+
+
+def test_held_out_rows_that_are_no_bits():
+    for wrong in ({"held_out": torch.zeros(3)}, {"row_count": -(10**6)}):
+        with pytest.raises(DataCorrupt, match="no bits"):
+            checkpoints.held_out_rows(checkpoints.decode(saved_bytes()) | wrong)
+
+
 def test_a_checkpoint_of_another_version():
-    data = encode_tensors({"a": torch.zeros(1)}, {"checkpoint": json.dumps({"format": 3})})
-    with pytest.raises(DataCorrupt, match="another version of traind"):
-        checkpoints.decode(data)
+    """A newer one is left alone, whatever it holds; of an unknown one nothing is to be hoped for."""
+    for made, error, told in (
+        (5, checkpoints.NewerFormat, "format 5, of a newer version of traind; this one reads formats up to 4"),
+        (0, DataCorrupt, "format 0, which no version"),
+    ):
+        head = json.dumps({"format": made, "epoch": 3})
+        with pytest.raises(error, match=told):
+            checkpoints.decode(encode_tensors({"a": torch.zeros(1)}, {"checkpoint": head}))
 
 
 @pytest.mark.parametrize(("network", "optimizer"), [("linear", "adam"), ("mlp", "sgd")])

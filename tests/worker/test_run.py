@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+import sqlalchemy
 import torch
 from google.protobuf import json_format
 from sklearn.datasets import load_diabetes, load_iris, load_wine
@@ -23,7 +24,7 @@ from tests.service.modelling.cases import HOUSE_SPEC, HOUSES, WEIGHT_TABLES, giv
 from tests.worker.learning import HOUSES_CSV, POINTS_CSV, Desk, csv_of
 from traind.v1 import specs_pb2, tables_pb2
 from traind.version import __version__
-from worker import publishing, run, training_data
+from worker import checkpoints, publishing, run, training_data
 
 MLP = {"mlp": {"hidden": [8], "activation": "TANH"}}
 POINTS_SPEC = {
@@ -105,8 +106,8 @@ def test_a_job_from_row_to_model(desk):
     assert (predictions(desk, dataset) == truth).mean() >= 0.93
     with desk.database.read() as connection:
         checkpoint = jobs.find_by_id(connection, job.id).checkpoint_id
-    with pytest.raises(DataCorrupt):
-        artifacts.load(desk.database, checkpoint or "none")
+    captured = checkpoints.decode(artifacts.load(desk.database, checkpoint))
+    assert (captured["job"], captured["epoch"]) == (job.id, 40), "where it ended is kept"
     (line,) = (event["message"] for event in desk.events(job, "log"))
     assert line.startswith("120 rows to learn from, 30 held out; 4 features; device cpu, threads ")
 
@@ -325,6 +326,17 @@ class StopsAfter:
         return self.desk.job(self.claim).epoch >= self.epochs
 
 
+class StopsAtQuestion:
+    """Asks to stop when it is asked for the so-manieth time."""
+
+    def __init__(self, number):
+        self.left = number
+
+    def __call__(self):
+        self.left -= 1
+        return not self.left
+
+
 def test_stopped_and_resumed_equals_never_stopped(desk, monkeypatch):
     monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
     dataset = desk.upload(iris_csv())
@@ -344,9 +356,7 @@ def test_stopped_and_resumed_equals_never_stopped(desk, monkeypatch):
     assert desk.history(job) == desk.history(whole)
     assert desk.model().weights_sha256 == unbroken.weights_sha256
     assert desk.model().metrics == unbroken.metrics
-    lines = [event["message"] for event in desk.events(job, "log")]
-    assert sum(line.startswith("goes on after epoch ") for line in lines) == 3
-    assert not any("bits" in line for line in lines)
+    assert desk.events(job, "resumed") == [{"epoch": str(n), "bitwiseEqual": True} for n in (1, 3, 4)]
 
 
 @only_sqlite
@@ -361,16 +371,152 @@ def test_stopped_while_epochs_wait_for_their_publication(desk, monkeypatch):
         asked.append(1)
         return len(asked) >= 15
 
-    # Asked at each of the four batches, and after the epoch, until epochs wait; then after each epoch alone:
-    # 5 + 5 questions in the first two epochs, so the fifteenth comes after the seventh.
+    # Asked at each of the four batches and after the epoch: the 15th question comes after the third.
     claim = desk.submit(dataset, spec)
     assert desk.run(claim, stop) == "stopped"
-    assert (desk.job(claim).epoch, len(asked)) == (7, 15)
+    assert (desk.job(claim).epoch, len(asked)) == (3, 15)
     assert ledger.settle_stopped(desk.database, claim) == "QUEUED"
     claim = desk.claim()
     assert desk.run(claim) == "done"
     assert desk.history(desk.job(claim)) == desk.history(whole)
     assert desk.model().weights_sha256 == unbroken.weights_sha256
+
+
+DROPPED = {"mlp": {"hidden": [16, 8], "dropout": 0.3, "normalisation": "BATCH"}}
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    ("network", "path"),
+    [(MLP, "WRITTEN_OUT"), (MLP, "GENERAL"), (DROPPED, "GENERAL")],
+    ids=["fast", "general", "batch"],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_stopped_within_an_epoch_and_resumed_equals_never_stopped(desk, network, path, optimizer):
+    dataset = desk.upload(iris_csv())
+    gradient = {"epochs": 4, "batch_size": 16, "path": path, "optimizer": {optimizer: {"lr": 0.05}}}
+    spec = {"target": ["species"], "network": network, "learn": {"gradient": gradient}, "seed": 3}
+    whole, unbroken = desk.train(dataset, spec), desk.model()
+    claim = desk.submit(dataset, spec)
+    # Eight batches an epoch, and a question after each epoch too.
+    for question, (epoch, batch) in ((4, (0, 3)), (2, (0, 4)), (7, (1, 1)), (1, (1, 1)), (20, (3, 2))):
+        assert desk.run(claim, StopsAtQuestion(question)) == "stopped"
+        assert desk.job(claim).epoch == epoch
+        captured = checkpoints.decode(artifacts.load(desk.database, desk.job(claim).checkpoint_id))
+        assert (captured["epoch"], captured["batch"]) == (epoch, batch)
+        assert ledger.settle_stopped(desk.database, claim) == "QUEUED"
+        claim = desk.claim()
+    assert desk.run(claim) == "done"
+    job = desk.job(claim)
+    assert desk.history(job) == desk.history(whole)
+    assert desk.model().weights_sha256 == unbroken.weights_sha256
+    assert [event["epoch"] for event in desk.events(job, "epoch")] == [1, 2, 3, 4]
+
+
+def stop_after(desk, claim, epochs):
+    """Run until so many epochs are done, and lose the worker."""
+    assert desk.run(claim, StopsAfter(desk, claim, epochs)) == "stopped"
+    assert ledger.settle_stopped(desk.database, claim) == "QUEUED"
+    return desk.claim()
+
+
+def spoil(desk, artifact_id):
+    with desk.database.write() as connection:
+        statement = "UPDATE artifact_chunk SET data = :data WHERE artifact_id = :id AND number = 0"
+        connection.execute(sqlalchemy.text(statement), {"data": b"spoiled", "id": artifact_id})
+
+
+@only_sqlite
+def test_a_damaged_checkpoint_is_passed_over(desk, monkeypatch):
+    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
+    dataset = desk.upload(iris_csv())
+    spec = {"target": ["species"], "network": MLP, "learn": {"gradient": {"epochs": 6}}, "seed": 3}
+    whole, unbroken = desk.train(dataset, spec), desk.model()
+    claim = stop_after(desk, desk.submit(dataset, spec), 4)
+    spoil(desk, claim.job.checkpoint_id)
+    assert desk.run(claim) == "done"
+    (told,) = desk.events(desk.job(claim), "resumed")
+    assert (told["epoch"], told["bitwiseEqual"]) == ("3", True)
+    assert told["reason"].startswith("a newer checkpoint is damaged: artifact ")
+    # Epoch 4 was computed again, came out the same, and is not told again.
+    assert [event["epoch"] for event in desk.events(desk.job(claim), "epoch")] == [1, 2, 3, 4, 5, 6]
+    assert desk.history(desk.job(claim)) == desk.history(whole)
+    assert desk.model().weights_sha256 == unbroken.weights_sha256
+
+
+@only_sqlite
+def test_a_job_whose_checkpoints_are_all_damaged_begins_anew(desk, monkeypatch):
+    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
+    dataset = desk.upload(iris_csv())
+    spec = {"target": ["species"], "network": MLP, "learn": {"gradient": {"epochs": 5}}, "seed": 3}
+    whole, unbroken = desk.train(dataset, spec), desk.model()
+    claim = stop_after(desk, desk.submit(dataset, spec), 3)
+    spoil(desk, claim.job.checkpoint_id)
+    spoil(desk, claim.job.older_checkpoint_id)
+    assert desk.run(claim) == "done"
+    (told,) = desk.events(desk.job(claim), "resumed")
+    assert (told.get("epoch"), told["bitwiseEqual"]) == (None, True)
+    assert [event["epoch"] for event in desk.events(desk.job(claim), "epoch")] == [1, 2, 3, 4, 5]
+    assert desk.history(desk.job(claim)) == desk.history(whole)
+    assert desk.model().weights_sha256 == unbroken.weights_sha256
+
+
+@only_sqlite
+def test_epochs_between_checkpoints_are_computed_again_and_compared(desk, monkeypatch):
+    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
+    dataset = desk.upload(iris_csv())
+    learn = {"gradient": {"epochs": 8, "checkpoints": {"every_epochs": 3}}}
+    spec = {"target": ["species"], "network": MLP, "learn": learn, "seed": 3}
+    whole, unbroken = desk.train(dataset, spec), desk.model()
+
+    class Died(BaseException):
+        pass
+
+    def dies(*arguments):
+        if arguments[2][0].epoch == 6:
+            raise Died
+        publish(*arguments)
+
+    publish = ledger.publish_epochs
+    monkeypatch.setattr(ledger, "publish_epochs", dies)
+    claim = desk.submit(dataset, spec)
+    with pytest.raises(Died):
+        desk.run(claim)
+    monkeypatch.undo()
+    # Five epochs are told, and the checkpoint is of the third.
+    assert desk.job(claim).epoch == 5
+    ledger.lost(desk.database, claim, "it died")
+    with desk.database.write() as connection:
+        connection.execute(sqlalchemy.text("UPDATE job SET not_before = 0"))
+    claim = desk.claim()
+    assert desk.run(claim) == "done"
+    (told,) = desk.events(desk.job(claim), "resumed")
+    assert told == {"epoch": "3", "bitwiseEqual": True}
+    assert [event["epoch"] for event in desk.events(desk.job(claim), "epoch")] == list(range(1, 9))
+    assert desk.history(desk.job(claim)) == desk.history(whole)
+    assert desk.model().weights_sha256 == unbroken.weights_sha256
+
+
+@only_sqlite
+def test_an_epoch_that_comes_out_otherwise_is_told_again(desk, monkeypatch):
+    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
+    dataset = desk.upload(iris_csv())
+    spec = {"target": ["species"], "network": MLP, "learn": {"gradient": {"epochs": 6}}, "seed": 3}
+    whole = desk.train(dataset, spec)
+    claim = stop_after(desk, desk.submit(dataset, spec), 4)
+    spoil(desk, claim.job.checkpoint_id)
+    with desk.database.write() as connection:  # as if another kind of processor had computed it
+        connection.execute(
+            sqlalchemy.text("UPDATE metric SET value = value + 1e-9 WHERE step = 4 AND job_id = :id"),
+            {"id": claim.job.id},
+        )
+    assert desk.run(claim) == "done"
+    first, second = desk.events(desk.job(claim), "resumed")
+    assert first["epoch"] == "3"
+    assert (second["epoch"], second["rewound"]) == ("3", True)
+    assert second["reason"] == "computed again, train_loss, val_loss, val_accuracy came out otherwise"
+    assert [event["epoch"] for event in desk.events(desk.job(claim), "epoch")] == [1, 2, 3, 4, 4, 5, 6]
+    assert desk.history(desk.job(claim)) == desk.history(whole)
 
 
 @only_sqlite
@@ -425,8 +571,9 @@ def test_other_threads_are_told(desk):
         assert desk.run(desk.claim()) == "done"
     finally:
         torch.set_num_threads(threads)
-    lines = [event["message"] for event in desk.events(desk.job(claim), "log")]
-    assert any(f"bits may differ from those of an unbroken run: threads {threads} -> {threads + 1}" in x for x in lines)
+    (told, *_) = desk.events(desk.job(claim), "resumed")
+    why = f"bits may differ from those of an unbroken run: threads {threads} -> {threads + 1}"
+    assert (told["epoch"], told.get("bitwiseEqual"), told["reason"]) == ("1", None, why)
 
 
 @only_sqlite

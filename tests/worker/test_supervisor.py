@@ -1,6 +1,7 @@
 """The supervisor over a real database and real processes; only the learning is a stand-in (standin_trainer.py)."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -12,12 +13,14 @@ import time
 import pytest
 
 from service import ledger
+from service.errors import DatabaseUnavailable
 from service.settings import Settings
-from service.store import datasets, jobs, users
-from service.store.database import Database
+from service.store import datasets, events, jobs, refusals, users
+from service.store.database import Database, now
 from tests.waiting import gone, wait_until
+from worker.guardian import STOP_S
 from worker.slots import Slots
-from worker.supervisor import GRACE_S, Supervisor
+from worker.supervisor import COLD_CAP, GRACE_S, LEAVE_S, Supervisor
 from worker.zygote import Zygote
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -49,23 +52,20 @@ class Bench:
             )
         self.notes = folder / "notes"
         self.notes.touch()
-        environ = {
+        self.environ = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "TRAIND_STANDIN_NOTES": str(self.notes),
             "TRAIND_DATABASE_URL": self.settings.database_url,
         }
-        self.zygote = Zygote(environ, folder / "trainer.log", [sys.executable, str(STANDIN)])
+        self.zygote = Zygote(self.environ, folder / "trainer.log", [sys.executable, str(STANDIN)])
         self.places = tempfile.TemporaryFile()
         self.stop = threading.Event()
-        self.supervisor = Supervisor(
-            self.settings,
-            self.database,
-            self.zygote,
-            Slots(self.places.fileno(), 1),
-            worker="here:1",
-            stopping=self.stop.is_set,
-        )
+        self.supervisor = self.supervises(self.zygote)
+
+    def supervises(self, zygote, slots=1, worker="here:1"):
+        places = Slots(self.places.fileno(), slots)
+        return Supervisor(self.settings, self.database, zygote, places, worker=worker, stopping=self.stop.is_set)
 
     def add(self, *behaviours):
         with self.database.write() as connection:
@@ -199,6 +199,54 @@ def test_a_deaf_trainer_is_killed_after_its_grace(bench):
     assert GRACE_S <= took[0] < 2.5
 
 
+@pytest.mark.parametrize("asks", ["drain", "pause"])
+def test_a_trainer_has_time_to_store_a_checkpoint_before_it_leaves(bench, asks):
+    [job_id] = bench.add("thorough")
+
+    def act():
+        bench.wait_for("thorough")
+        bench.stop.set() if asks == "drain" else ledger.pause(bench.database, bench.user.id, job_id)
+
+    began = time.monotonic()
+    bench.meanwhile(act)
+    assert time.monotonic() - began < 10
+    assert "left by itself" in bench.notes.read_text()
+    assert bench.state(job_id) == ("QUEUED" if asks == "drain" else "PAUSED")
+    assert bench.job(job_id).losses == 0
+
+
+def test_a_deaf_trainer_is_killed_before_its_worker_must_be_gone(bench):
+    [job_id] = bench.add("deaf")
+
+    began = []
+
+    def act():
+        bench.wait_for("deaf", note="deaf\n")
+        began.append(time.monotonic())
+        bench.stop.set()
+
+    bench.meanwhile(act)
+    assert LEAVE_S <= time.monotonic() - began[0] < STOP_S
+    assert bench.state(job_id) == "QUEUED"
+
+
+def test_a_cancel_hurries_a_trainer_that_is_leaving(bench):
+    [job_id] = bench.add("deaf")
+    took = []
+
+    def act():
+        bench.wait_for("deaf", note="deaf\n")
+        ledger.pause(bench.database, bench.user.id, job_id)
+        time.sleep(0.3)
+        began = time.monotonic()
+        ledger.cancel(bench.database, bench.user.id, job_id)
+        wait_until(lambda: bench.state(job_id) == "CANCELLED", "it is cancelled")
+        took.append(time.monotonic() - began)
+
+    bench.meanwhile(act)
+    assert GRACE_S <= took[0] < 2.5
+
+
 def test_a_stopped_trainer_is_killed_too(bench):
     [job_id] = bench.add("obedient")
 
@@ -237,6 +285,31 @@ def test_a_drain_hands_the_job_back_and_takes_no_other(bench):
     assert [bench.state(first), bench.state(second)] == ["QUEUED", "QUEUED"]
     assert (bench.job(first).losses, bench.job(first).not_before) == (0, 0)
     assert bench.job(second).attempt == 0
+
+
+def test_a_job_that_is_left_to_a_newer_worker_waits_for_one_and_holds_up_nobody(bench):
+    [left, other] = bench.add("left", "succeeds")
+    assert bench.supervisor.drain() == 2
+    assert (bench.state(left), bench.state(other)) == ("QUEUED", "SUCCEEDED")
+    assert bench.supervisor.drain() == 0, "no worker takes it again for a while"
+    row = bench.job(left)
+    assert (row.attempt, row.losses, row.worker) == (1, 0, "")
+    with bench.database.read() as connection:
+        assert ledger.LEFT_S - 30 < row.not_before - now(connection) <= ledger.LEFT_S
+    with bench.database.read() as connection:
+        states = [json.loads(event.body_json) for event in events.of_kind(connection, left, "state")]
+    assert states[-1] == {"state": "QUEUED", "message": "it waits for a worker of a newer version"}
+    with bench.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE job SET not_before = 0 WHERE id = '{left}'")
+    newer = ledger.claim(bench.database, "newer:1", 60.0)
+    assert (newer.job.id, newer.attempt) == (left, 2)
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "PAUSED"), ("cancel", "CANCELLED")])
+def test_a_job_that_is_left_can_be_paused_and_cancelled(bench, verb, state):
+    [left] = bench.add("left")
+    bench.supervisor.drain()
+    assert getattr(ledger, verb)(bench.database, bench.user.id, left).state == state
 
 
 def test_a_killed_trainer_costs_a_loss_with_a_pause_and_three_end_the_job(bench):
@@ -290,11 +363,88 @@ def test_a_killed_zygote_is_a_loss_and_the_next_job_runs(bench):
     assert bench.state(second) == "SUCCEEDED"
 
 
+@pytest.fixture
+def cold(bench, tmp_path):
+    """A zygote that is not warm before the file `gate` is there."""
+    environ = bench.environ | {"TRAIND_STANDIN_GATE": str(tmp_path / "gate")}
+    zygote = Zygote(environ, tmp_path / "cold.log", [sys.executable, str(STANDIN)])
+    yield zygote
+    zygote.close()
+
+
+def test_a_cold_slot_leaves_a_job_to_a_warm_one(bench, cold, tmp_path):
+    ran = []
+    [job_id] = bench.add("succeeds")
+    supervisor = bench.supervises(cold, slots=2, worker="cold:1")
+    thread = threading.Thread(target=lambda: ran.append(supervisor.drain()))
+    thread.start()
+    try:
+        wait_until(lambda: "warms up" in bench.notes.read_text(), "the cold slot is at it")
+        assert bench.supervisor.drain() == 1
+        assert bench.state(job_id) == "SUCCEEDED"
+    finally:
+        (tmp_path / "gate").touch()
+        thread.join()
+    assert ran == [0]
+    [last] = bench.add("succeeds")
+    assert supervisor.drain() == 1
+    assert bench.state(last) == "SUCCEEDED"
+
+
+def test_a_cold_slot_leaves_when_its_worker_stops(bench, cold):
+    [job_id] = bench.add("succeeds")
+    bench.supervisor = bench.supervises(cold)
+
+    def act():
+        wait_until(lambda: "warms up" in bench.notes.read_text(), "it warms up")
+        bench.stop.set()
+
+    bench.meanwhile(act)
+    assert (bench.state(job_id), bench.job(job_id).attempt) == ("QUEUED", 0)
+
+
+@pytest.fixture
+def broken(bench):
+    """A zygote that ends before it is warm."""
+    zygote = Zygote(bench.environ, bench.notes.with_name("broken.log"), [sys.executable, "-c", "raise SystemExit(3)"])
+    yield zygote
+    zygote.close()
+
+
+def test_a_zygote_that_does_not_get_warm_leaves_a_job_to_others(bench, broken, caplog):
+    [job_id] = bench.add("succeeds")
+    assert bench.supervises(broken).drain() == 0
+    row = bench.job(job_id)
+    assert (row.state, row.attempt, row.losses) == ("QUEUED", 0, 0)
+    assert "no job is taken now: the trainer's zygote ended with exit code 3" in caplog.text
+
+
+def test_a_job_that_nobody_else_takes_is_lost_by_a_zygote_that_never_gets_warm(bench, broken):
+    """Its owner must hear of it: it waited for ever otherwise."""
+    supervisor = bench.supervises(broken)
+    [job_id] = bench.add("succeeds")
+    assert [supervisor.drain() for _ in range(COLD_CAP - 1)] == [0] * (COLD_CAP - 1)
+    assert bench.job(job_id).attempt == 0
+    assert supervisor.drain() == 1
+    row = bench.job(job_id)
+    assert (row.state, row.attempt, row.losses) == ("QUEUED", 1, 1)
+
+
+def test_where_no_job_waits_no_zygote_is_started(bench, broken, caplog):
+    assert bench.supervises(broken).drain() == 0
+    assert "no job is taken now" not in caplog.text
+
+
 def take_over(bench, job_id):
     """Another worker finds the lease expired and claims the job."""
-    with bench.database.write() as connection:
-        connection.exec_driver_sql("UPDATE job SET lease_until = 0 WHERE id = ?", (job_id,))
-    assert ledger.reconcile(bench.database).expired == 1
+
+    def expired():
+        # A beat may come between the two.
+        with bench.database.write() as connection:
+            connection.exec_driver_sql("UPDATE job SET lease_until = 0 WHERE id = ?", (job_id,))
+        return ledger.reconcile(bench.database).expired == 1
+
+    wait_until(expired, "its lease is found expired")
     with bench.database.write() as connection:
         connection.exec_driver_sql("UPDATE job SET not_before = 0 WHERE id = ?", (job_id,))
     return ledger.claim(bench.database, "there:1", 60.0)
@@ -312,6 +462,39 @@ def test_a_job_that_another_worker_took_over_is_let_go_of_at_once(bench):
     bench.meanwhile(act)
     row = bench.job(job_id)
     assert (row.state, row.attempt, row.worker) == ("RUNNING", 2, "there:1")
+    with bench.database.read() as connection:
+        refused = refusals.total(connection)
+    assert refused.count >= 1, "its renewal was refused"
+    assert (refused.worker, refused.job_id) == ("here:1", job_id)
+
+
+def test_a_trainer_whose_write_is_refused_is_counted_once(bench):
+    [job_id, other] = bench.add("fenced", "succeeds")
+    bench.supervisor.drain()
+    with bench.database.read() as connection:
+        refused = refusals.total(connection)
+    assert (refused.count, refused.job_id, refused.worker) == (1, job_id, "here:1")
+    assert bench.state(other) == "SUCCEEDED"
+
+
+def test_refused_writes_are_counted_when_the_database_answers_again(bench, monkeypatch):
+    [job_id] = bench.add("fenced")
+    count = ledger.note_refused
+
+    def silent(*_):
+        raise DatabaseUnavailable("silent", retry_after_s=1.0)
+
+    monkeypatch.setattr(ledger, "note_refused", silent)
+    bench.supervisor.drain()
+    with bench.database.read() as connection:
+        assert refusals.total(connection).count == 0
+    monkeypatch.setattr(ledger, "note_refused", count)
+    bench.supervisor.drain()
+    bench.supervisor.drain()
+    with bench.database.read() as connection:
+        assert refusals.total(connection) == refusals.RefusedWrites(
+            1, job_id, "here:1", refusals.total(connection).last_at
+        )
 
 
 def test_without_an_answer_of_the_database_the_trainer_is_killed_before_the_lease_ends(bench):

@@ -1,6 +1,8 @@
 """What jobs of the widened contract do, from their row to their model: endings, figures, and going on after a stop."""
 
 import json
+import resource
+import time
 
 import numpy as np
 import pytest
@@ -92,6 +94,27 @@ def test_time_ends_the_learning(desk, monkeypatch):
     assert (job.state, job.epoch) == ("SUCCEEDED", 3)
     assert set(told) == {600}
     assert desk.findings(job)["TIME_LIMIT"]["figures"] == {"epoch": 3, "seconds": 600}
+
+
+@only_sqlite
+@pytest.mark.parametrize(("limit", "added_s"), [({"maxSeconds": 600}, 2 * 600 + 60), ({}, None)])
+def test_the_processor_is_bound_while_the_loop_runs(desk, limit, added_s):
+    bounds = []
+
+    def bound():
+        bounds.append(resource.getrlimit(resource.RLIMIT_CPU)[0])
+        return False
+
+    before = resource.getrlimit(resource.RLIMIT_CPU)
+    claim = desk.submit(desk.upload(TABLE), spec_of(epochs=2, **limit))
+    spent = time.process_time()
+    assert desk.run(claim, bound) == "done"
+    if added_s is None:
+        assert set(bounds) == {before[0]}
+    else:
+        (soft,) = set(bounds)
+        assert added_s - 3 <= soft - spent <= added_s + (time.process_time() - spent) + 1
+    assert resource.getrlimit(resource.RLIMIT_CPU) == before, "what comes after the loop is not bound"
 
 
 @only_sqlite

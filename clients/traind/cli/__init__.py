@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -24,12 +25,31 @@ COMMANDS = {
     "up": ("traind.cli.up:up", "Start a server on this machine; Ctrl-C stops it."),
     "run": ("traind.cli.run:run", "Submit the job of a .json or .toml file and watch it learn."),
     "init": ("traind.cli.init:init", "Propose a spec to predict a column, with a reason for each line."),
-    "job": ("traind.cli.job:job", "List, show, watch, wait for, cancel, pause, resume jobs; their history."),
+    "jobs": ("traind.cli.job:jobs", "List jobs, newest first."),
+    "job": (
+        "traind.cli.job:job",
+        "Show, watch, wait for, cancel, pause, resume, retry, fork a job; its history and log.",
+    ),
+    "compare": ("traind.cli.compare:compare", "Put jobs beside each other: parameters, figures, losses."),
+    "queue": ("traind.cli.queue:queue", "Tell who holds the server's slots, and who waits and why."),
     "predict": ("traind.cli.predict:predict", "Predict for the rows of a CSV file."),
     "models": ("traind.cli.models:models", "List, show and measure models; their weights."),
+    "export": ("traind.cli.carry:export", "Write a model into one file, for another server."),
+    "import": ("traind.cli.carry:import_", "Make a model of a file that an export wrote."),
     "data": ("traind.cli.data:data", "Push, list, show, profile, look into and remove data sets."),
+    "login": ("traind.cli.login:login", "Keep a server's address and your token in a profile."),
+    "logout": ("traind.cli.login:logout", "Remove the token from a profile."),
+    "whoami": ("traind.cli.whoami:whoami", "Tell whom the server takes you for."),
+    "doctor": ("traind.cli.doctor:doctor", "Look at everything between this client and a trained model."),
+    "spec": ("traind.cli.spec:spec", "Check a spec, fill in its defaults, print its JSON Schema."),
+    "open": ("traind.cli.open:open_", "Open the server's pages in a browser."),
+    "explain": ("traind.cli.explain:explain", "Explain an error, a failure or a finding."),
+    "completion": ("traind.cli.completion:completion", "Print the shell's completion of this command."),
     "version": ("traind.cli.version:version", "Tell the versions of client and server."),
 }
+
+# By which a shell asks what may follow; `traind completion SHELL` prints how.
+COMPLETE_VARIABLE = "_TRAIND_COMPLETE"
 
 _EXITS: tuple[tuple[type[errors.TraindError], int], ...] = (
     (errors.JobFailed, 3),
@@ -42,6 +62,7 @@ _EXITS: tuple[tuple[type[errors.TraindError], int], ...] = (
     (errors.NotFound, 5),
     (errors.RateLimited, 7),
     (errors.InvalidSpec, 2),
+    (errors.TooLarge, 2),
     (errors.ConfigError, 2),
 )
 
@@ -59,6 +80,10 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         found: click.Command = getattr(importlib.import_module(module), name)
+        if COMPLETE_VARIABLE in os.environ:
+            from traind.cli.completing import attach  # only the shell asks for names of the server's things
+
+            attach(found)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -82,13 +107,19 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a curve must not end a job's watch where only ASCII can be shown
-    sys.exit(run(args))
+    warnings.showwarning = _warn
+    sys.exit(run_command(args))
 
 
-def run(args: Sequence[str] | None) -> int:
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning of the client as a line for people, without the place in its code."""
+    click.echo(f"note  {message}", err=True)
+
+
+def run_command(args: Sequence[str] | None) -> int:
     """Run the command line; answers its exit code."""
     try:
-        code: Any = commands.main(args, prog_name="traind", standalone_mode=False)
+        code: Any = commands.main(args, prog_name="traind", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as error:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import pathlib
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from traind.cli.csv_lines import show_lines
+from traind.cli.output import output_of
 from traind.cli.profile import show_profile
-from traind.cli.session import as_json, client, hint, output_option, show_fields, show_json, show_table
+from traind.cli.session import as_json, client, hint, output_option, show, show_fields, show_table
+from traind.names import short_name
 from traind.profiles import type_name
-from traind.progress import short_name
+
+if TYPE_CHECKING:
+    from traind.datasets import Dataset
 
 SHOW_PROGRESS_FROM = 8 << 20
 FORMATS = click.Choice(["csv", "parquet", "arrow", "json-lines", "npz"], case_sensitive=False)
@@ -55,12 +59,10 @@ def push(
         format=kind or "",
         delimiter=delimiter,
         schema=dict(_column_type(one) for one in types),
-        progress=_progress,
+        progress=show_progress,
     )
-    if output == "json":
-        show_json(as_json(made.message))
-    else:
-        click.echo(made.name)
+    name_alone = lambda: click.echo(made.name)  # noqa: E731 - what a table tells of it
+    show(output, [as_json(made.message)], table=name_alone, ids=[made.name], records=[made.record()])
     hint(f"      {made.row_count} rows, {len(made.columns)} columns: {', '.join(made.columns)}")
     hint(f"next  traind data profile {short_name(made.name)}  ·  traind init {short_name(made.name)} --target COLUMN")
 
@@ -70,9 +72,6 @@ def push(
 def list_(output: str) -> None:
     """List every version of every data set, newest first."""
     found = list(client().datasets.list())
-    if output == "json":
-        show_json([as_json(one.message) for one in found])
-        return
     rows = [
         (
             short_name(one.name),
@@ -83,18 +82,27 @@ def list_(output: str) -> None:
         )
         for one in found
     ]
-    show_table(("DATASET", "NAME", "ROWS", "COLUMNS", "CREATED"), rows)
+    show(
+        output,
+        [as_json(one.message) for one in found],
+        table=lambda: show_table(("DATASET", "NAME", "ROWS", "COLUMNS", "CREATED"), rows),
+        ids=[one.name for one in found],
+        records=[one.record() for one in found],
+        several=True,
+    )
 
 
-@data.command()
+@data.command(name="show")
 @click.argument("dataset")
 @output_option
-def show(dataset: str, output: str) -> None:
+def show_(dataset: str, output: str) -> None:
     """Tell everything about a data set."""
     found = client().datasets.get(dataset)
-    if output == "json":
-        show_json(as_json(found.message))
-        return
+    told = [as_json(found.message)]
+    show(output, told, table=lambda: _show(found), ids=[found.name], records=[found.record()])
+
+
+def _show(found: Dataset) -> None:
     show_fields(
         [
             ("name", found.name),
@@ -117,30 +125,26 @@ def show(dataset: str, output: str) -> None:
 @data.command()
 @click.argument("dataset")
 @click.option("-n", "--rows", default=10, show_default=True, type=click.IntRange(1, 1000), help="So many rows.")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@output_of("table", "json", "jsonl", "csv")
 def head(dataset: str, rows: int, output: str) -> None:
     """Show the first rows."""
     columns = client().datasets.head(dataset, rows)
-    if output == "json":
-        show_json(columns)
-        return
     lines = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
     if output == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([list(columns), *lines])
-    else:
-        show_table(list(columns), lines)
+        show_lines([list(columns), *lines])
+        return
+    by_row = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    values = by_row if output == "jsonl" else [columns]
+    show(output, values, table=lambda: show_table(list(columns), lines))
 
 
 @data.command()
 @click.argument("dataset")
-@output_option
+@output_of("table", "json")
 def profile(dataset: str, output: str) -> None:
     """Describe every column by figures over every row."""
     found = client().datasets.profile(dataset)
-    if output == "json":
-        show_json(as_json(found.message))
-    else:
-        show_profile(found)
+    show(output, [as_json(found.message)], table=lambda: show_profile(found))
 
 
 @data.command()
@@ -175,7 +179,8 @@ def _cell(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _progress(sent: int, size: int) -> None:
+def show_progress(sent: int, size: int) -> None:
+    """How far a file has come, where it is long and somebody looks."""
     if size >= SHOW_PROGRESS_FROM and sys.stderr.isatty():
         end = "\n" if sent == size else ""
         sys.stderr.write(f"\r{sent / (1 << 20):.0f} of {size / (1 << 20):.0f} MiB\x1b[K{end}")

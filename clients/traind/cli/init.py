@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traind.cli.session import as_json, client, hint, show_json, show_table
-from traind.progress import short_name
+from traind.languages import language_of
+from traind.names import short_name
 from traind.specs import plain
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def init(
     else:
         output.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         click.echo(output)
-    _tell(found, lang or _language())
+    _tell(found, lang or language_of(os.environ))
     hint(f"next  traind run {output or 'SPEC.json'}")
 
 
@@ -75,12 +76,6 @@ def _model_id(target: str, dataset: str) -> str:
 def _tell(found: Proposal, language: str) -> None:
     """The reasons and what to know before, beside the data."""
     reasons = [(reason.field, reason.text(language)) for reason in found.reasons]
-    show_table(HEADERS[language], reasons, err=True)
+    show_table(HEADERS[language], reasons, err=True, whole=True)
     for finding in found.findings:
         hint(f"note  {finding.message}")
-
-
-def _language() -> str:
-    """Korean where the terminal's language is."""
-    spoken = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-    return "ko" if spoken.startswith("ko") else "en"

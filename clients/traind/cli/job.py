@@ -2,65 +2,83 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from traind import errors
+from traind.cli.output import output_of
 from traind.cli.session import (
     as_json,
     client,
     find_job,
     hint,
     output_option,
+    show,
     show_fields,
     show_json,
     show_table,
 )
-from traind.cli.watching import end_code, follow_job, show_result
+from traind.cli.watching import end_code, follow_job, show_results
 from traind.display import figure
-from traind.progress import short_name
+from traind.names import short_name
+from traind.specs import change_spec
 
 if TYPE_CHECKING:
     from traind.jobs import Job
 
+# How often it is looked whether one of several jobs has ended.
+LOOK_S = 0.5
 _STATES = ("QUEUED", "RUNNING", "PAUSING", "PAUSED", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED")
 
 
 @click.group(name="job")
 def job() -> None:
-    """List, show and steer jobs. An ID may be its beginning, or @last."""
+    """Show and steer jobs. An ID may be its beginning, or @last; `traind jobs` lists them.
+
+    With --json one ID gives one document, several give a list.
+    """
 
 
-@job.command(name="list")
+@click.command(name="jobs")
 @click.option("--state", "states", multiple=True, type=click.Choice(_STATES, case_sensitive=False), help="Only these.")
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(min=0), help="At most; 0 = all.")
 @output_option
-def list_(states: tuple[str, ...], limit: int, output: str) -> None:
+def jobs(states: tuple[str, ...], limit: int, output: str) -> None:
     """List jobs, newest first."""
     found: list[Job] = []
     for one in client().jobs.list(states, page_size=limit):
         if limit and len(found) == limit:
-            hint(f"these are the newest {limit}; all with: traind job list -n 0")
+            hint(f"these are the newest {limit}; all with: traind jobs -n 0")
             break
         found.append(one)
-    if output == "json":
-        show_json([as_json(one.message) for one in found])
-        return
-    show_table(("ID", "STATE", "NAME", "DATASET", "MODEL", "EPOCH", "LOSS", "CREATED"), map(_row, found))
+    header = ("ID", "STATE", "NAME", "DATASET", "MODEL", "EPOCH", "LOSS", "CREATED")
+    show(
+        output,
+        [as_json(one.message) for one in found],
+        table=lambda: show_table(
+            header, map(_row, found), keep=("ID", "STATE", "DATASET", "MODEL"), spare=("CREATED",)
+        ),
+        ids=[one.name for one in found],
+        records=[one.record() for one in found],
+        several=True,
+    )
 
 
-@job.command()
+job.add_command(jobs, "list")
+
+
+@job.command(name="show")
 @click.argument("id_", metavar="ID")
 @output_option
-def show(id_: str, output: str) -> None:
+def show_(id_: str, output: str) -> None:
     """Tell everything about a job."""
     one = find_job(client(), id_).refresh()
-    if output == "json":
-        show_json(as_json(one.message))
-        return
+    show(output, [as_json(one.message)], table=lambda: _show(one), ids=[one.name], records=[one.record()])
+
+
+def _show(one: Job) -> None:
     failure = one.failure
     waits = f"{one.queue_position} ahead" if one.state == "QUEUED" else ""
     show_fields(
@@ -76,7 +94,11 @@ def show(id_: str, output: str) -> None:
             ("epoch", f"{one.epoch} of {one.epochs}" if one.epochs else ""),
             ("best epoch", str(one.best_epoch or "")),
             ("parameters", str(one.parameter_count or "")),
+            ("memory", f"about {one.memory_bytes / (1 << 20):,.0f} MiB" if one.memory_bytes else ""),
+            ("parent", one.parent),
             ("attempt", str(one.message.attempt or "")),
+            ("trained in", one.message.origin.job),
+            ("trained by", one.message.origin.user),
             ("created", f"{one.create_time:%Y-%m-%d %H:%M:%S} UTC"),
             *((name, figure(value)) for name, value in one.metrics.items()),
         ]
@@ -85,31 +107,74 @@ def show(id_: str, output: str) -> None:
 
 @job.command()
 @click.argument("id_", metavar="ID")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Watch so long; exit 8."
+)
 @output_option
-def watch(id_: str, output: str) -> int:
+def watch(id_: str, timeout: float | None, output: str) -> int:
     """Show how a job learns until its end; Ctrl-C leaves it running."""
-    return follow_job(find_job(client(), id_), output)
+    return follow_job(find_job(client(), id_), output, timeout)
+
+
+@job.command()
+@click.argument("id_", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job's end, which is the exit code.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Of the lines there are only the last N.")
+def logs(id_: str, follow: bool, tail: int | None) -> int:
+    """Print the lines of a job's log; Ctrl-C leaves the job running."""
+    one = find_job(client(), id_)
+    try:
+        for line in one.logs(follow=follow, tail=tail, on_break=_tell_break):
+            click.echo(line)
+    except KeyboardInterrupt:
+        hint(f"\nleft; the job goes on\nnext  traind job logs {one.id[:8]} -f")
+        return 130
+    return _told_end(one.refresh()) if follow else 0
+
+
+def _tell_break(_: errors.TraindError) -> None:
+    hint("note  the connection broke; reading again, the job goes on")
+
+
+def _told_end(ended: Job) -> int:
+    """The exit code of a job that has ended; why it FAILED goes to stderr."""
+    if ended.state == "FAILED":
+        hint(str(errors.JobFailed(ended)))
+    return end_code(ended)
 
 
 @job.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long; exit 8.")
+@click.option("--any/--all", "first", help="Until the first of them has ended, or until all have (the default).")
 @output_option
-def wait(ids: tuple[str, ...], timeout: float | None, output: str) -> int:
-    """Wait for jobs in silence; the exit code is the worst of them."""
+def wait(ids: tuple[str, ...], timeout: float | None, first: bool, output: str) -> int:
+    """Wait for jobs in silence; the exit code is the worst of those that ended.
+
+    With --json one ID gives one document, several give a list, with --any too.
+    """
     server = client()
-    codes = []
-    for one in [find_job(server, given) for given in ids]:
-        try:
-            one.wait(timeout, raise_on_failure=False)
-        except KeyboardInterrupt:
-            hint(f"\nleft; the job goes on\nnext  traind job wait {one.id[:8]}")
-            return 130
-        show_result(one, output)
-        if one.state == "FAILED":
-            hint(str(errors.JobFailed(one)))
-        codes.append(end_code(one))
-    return max(codes)
+    waited = [find_job(server, given) for given in ids]
+    try:
+        jobs = server.jobs
+        ended = [_first_to_end(waited, timeout)] if first else jobs.wait(waited, timeout, raise_on_failure=False)
+    except KeyboardInterrupt:
+        hint(f"\nleft; the jobs go on\nnext  traind job wait {' '.join(one.id[:8] for one in waited)}")
+        return 130
+    show_results(ended, output, several=len(waited) > 1)
+    return max([_told_end(one) for one in ended])
+
+
+def _first_to_end(jobs: list[Job], timeout: float | None) -> Job:
+    """The first of several jobs to end. Raises WaitTimeout."""
+    limit = None if timeout is None else time.monotonic() + timeout
+    while True:
+        for one in jobs:
+            if one.refresh().done:
+                return one
+        if limit is not None and time.monotonic() > limit:
+            raise errors.WaitTimeout(f"none of {len(jobs)} jobs has ended within {timeout:g} s; they go on")
+        time.sleep(LOOK_S)
 
 
 @job.command()
@@ -140,8 +205,44 @@ def resume(ids: tuple[str, ...], output: str) -> None:
 
 
 @job.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@output_option
+def retry(ids: tuple[str, ...], output: str) -> None:
+    """Submit jobs that FAILED or were CANCELLED once more, as new jobs; from their checkpoints where that helps."""
+    server = client()
+    _show_taken([find_job(server, given).retry() for given in ids], output)
+
+
+@job.command()
 @click.argument("id_", metavar="ID")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    required=True,
+    metavar="PATH=VALUE",
+    help="What changes: learn.gradient.epochs=50.",
+)
+@click.option("--name", "display_name", default="", help="What people call the new job; else as the old one.")
+@click.option("--model", default="", help="Another id for the model; else its next version.")
+@output_option
+def fork(id_: str, changes: tuple[str, ...], display_name: str, model: str, output: str) -> None:
+    """Submit a new job that goes on from a job's checkpoint and learns on in a changed way."""
+    spec: dict[str, Any] = {}
+    for change in changes:
+        change_spec(spec, change)
+    if [*spec] != ["train"] or [*spec["train"]] != ["learn"]:
+        raise errors.InvalidSpec(
+            "a fork changes only how is learned", field="learn", fix="begin the paths of --set with learn."
+        )
+    server = client()
+    made = find_job(server, id_).fork(spec["train"]["learn"], display_name=display_name, model=model)
+    _show_taken([made], output)
+
+
+@job.command()
+@click.argument("id_", metavar="ID")
+@output_of("table", "json", "csv")
 def history(id_: str, output: str) -> None:
     """Every metric of a job, epoch by epoch, exact in json and csv."""
     server = client()
@@ -152,18 +253,15 @@ def history(id_: str, output: str) -> None:
             name: {"steps": steps, "values": list(map(_json_number, values))} for name, (steps, values) in found.items()
         }
         show_json(exact)
-        return
-    by_epoch = {name: dict(zip(*series, strict=True)) for name, series in found.items()}
-    epochs = sorted({epoch for values in by_epoch.values() for epoch in values})
-    text = figure if output == "table" else repr
-    rows = [
-        [str(epoch), *(text(values[epoch]) if epoch in values else "" for values in by_epoch.values())]
-        for epoch in epochs
-    ]
-    if output == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([["epoch", *by_epoch], *rows])
+    elif output == "csv":
+        click.echo(found.to_csv(), nl=False)
     else:
-        show_table(["EPOCH", *by_epoch], rows)
+        rows = [["" if value is None else _figure(value) for value in row] for row in found.rows()]
+        show_table(["EPOCH", *found], rows)
+
+
+def _figure(value: float) -> str:
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def _json_number(value: float) -> float | str:
@@ -172,11 +270,20 @@ def _json_number(value: float) -> float | str:
     return value if value not in {float("inf"), float("-inf")} else ("Infinity" if value > 0 else "-Infinity")
 
 
+def _show_taken(taken: list[Job], output: str) -> None:
+    _show_moved(taken, output)
+    hint(f"next  traind job watch {taken[-1].id[:8]}")
+
+
 def _show_moved(moved: list[Job], output: str) -> None:
-    if output == "json":
-        show_json([as_json(one.message) for one in moved])
-    else:
-        show_table(("ID", "STATE"), [(one.id, one.state) for one in moved])
+    show(
+        output,
+        [as_json(one.message) for one in moved],
+        table=lambda: show_table(("ID", "STATE"), [(one.id, one.state) for one in moved]),
+        ids=[one.name for one in moved],
+        records=[one.record() for one in moved],
+        several=len(moved) > 1,
+    )
 
 
 def _row(one: Job) -> tuple[str, ...]:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from traind.cli.session import as_json, client, hint, output_option, show_fields, show_json, show_table
+from traind.cli.csv_lines import show_lines
+from traind.cli.output import output_of
+from traind.cli.session import (
+    as_json,
+    client,
+    find_model,
+    hint,
+    output_option,
+    show,
+    show_fields,
+    show_json,
+    show_table,
+)
 from traind.display import figure
-from traind.progress import short_name
+from traind.names import short_name
 
 if TYPE_CHECKING:
     from traind.measured import Confusion
+    from traind.model_view import Evaluation
+    from traind.models import Model
+
+
+# Digits of a hash for people; -o json has all of them.
+SHOWN_HASH = 12
 
 
 @click.group(name="models")
@@ -26,9 +42,6 @@ def models() -> None:
 def list_(output: str) -> None:
     """List every version of every model, newest first."""
     found = list(client().models.list())
-    if output == "json":
-        show_json([as_json(model.message) for model in found])
-        return
     rows = [
         (
             short_name(model.name),
@@ -39,18 +52,28 @@ def list_(output: str) -> None:
         )
         for model in found
     ]
-    show_table(("MODEL", "DATASET", "PARAMETERS", "METRICS", "CREATED"), rows)
+    show(
+        output,
+        [as_json(model.message) for model in found],
+        table=lambda: show_table(("MODEL", "DATASET", "PARAMETERS", "METRICS", "CREATED"), rows),
+        ids=[model.name for model in found],
+        records=[model.record() for model in found],
+        several=True,
+    )
 
 
-@models.command()
+@models.command(name="show")
 @click.argument("model")
 @output_option
-def show(model: str, output: str) -> None:
-    """Tell everything about a model."""
-    found = client().models.get(model)
-    if output == "json":
-        show_json(as_json(found.message))
-        return
+def show_(model: str, output: str) -> None:
+    """Tell everything about a model; @last is the one that came out last."""
+    server = client()
+    found = server.models.get(find_model(server, model))
+    told = [as_json(found.message)]
+    show(output, told, table=lambda: _show(found), ids=[found.name], records=[found.record()])
+
+
+def _show(found: Model) -> None:
     show_fields(
         [
             ("name", found.name),
@@ -64,13 +87,22 @@ def show(model: str, output: str) -> None:
             *((f"output {name}", kind) for name, kind in found.outputs.items()),
             *((name, figure(value)) for name, value in found.metrics.items()),
             *((finding.code, finding.message) for finding in found.findings),
-            ("weights", f"sha256 {found.weights_sha256}"),
+            ("weights", f"sha256 {found.weights_sha256[:SHOWN_HASH]}…"),
             ("engine", found.message.engine),
             ("created", f"{found.create_time:%Y-%m-%d %H:%M:%S} UTC"),
+            *_origin(found),
         ]
     )
     for split, confusion in found.confusion.items():
         show_confusion(confusion, split)
+
+
+def _origin(found: Model) -> list[tuple[str, str]]:
+    """Where an imported model was trained."""
+    if found.origin is None:
+        return []
+    told = found.origin
+    return [("trained as", told.model), ("trained by", told.user), ("trained in", told.job)]
 
 
 def show_confusion(confusion: Confusion, split: str) -> None:
@@ -83,22 +115,24 @@ def show_confusion(confusion: Confusion, split: str) -> None:
 
 @models.command()
 @click.argument("model")
-@click.option("-o", "--output", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@output_of("csv", "json")
 def split(model: str, output: str) -> None:
     """Tell which rows a model was trained with and which were held out; rows count from 0 below the header."""
-    found = client().models.split(model)
+    server = client()
+    found = server.models.split(find_model(server, model))
     if output == "json":
         show_json({"dataset": found.dataset, "rowCount": found.row_count, "train": found.train, "val": found.val})
         return
     parts = sorted([(row, "train") for row in found.train] + [(row, "val") for row in found.val])
-    csv.writer(sys.stdout, lineterminator="\n").writerows([("row", "split"), *parts])
+    show_lines([("row", "split"), *parts])
 
 
 @models.command()
 @click.argument("model")
 def weights(model: str) -> None:
     """A model's weights as JSON: nested lists by name."""
-    show_json(client().models.weights(model))
+    server = client()
+    show_json(server.models.weights(find_model(server, model)))
 
 
 @models.command()
@@ -110,15 +144,18 @@ def weights(model: str) -> None:
     help="mse, mae, huber, bce, cross_entropy or gaussian_nll; else the one it was trained with.",
 )
 @click.option("--dof", type=click.IntRange(min=1), help="Degrees of freedom of residual_mse; else rows - parameters.")
-@output_option
+@output_of("table", "json", "csv")
 def evaluate(model: str, dataset: str, loss: str | None, dof: int | None, output: str) -> None:
     """Measure MODEL on every row of DATASET."""
-    found = client().models.evaluate(model, dataset, loss, dof)
-    if output == "json":
-        show_json(as_json(found.message))
-        return
+    server = client()
+    found = server.models.evaluate(find_model(server, model), dataset, loss, dof)
+    records = [{"metric": name, "value": value} for name, value in found.metrics.items()]
+    show(output, [as_json(found.message)], table=lambda: _show_evaluation(found), records=records)
+    for finding in found.findings:
+        hint(f"note  {finding.message}")
+
+
+def _show_evaluation(found: Evaluation) -> None:
     show_table(("METRIC", "VALUE"), [(name, figure(value)) for name, value in found.metrics.items()])
     if found.confusion is not None:
         show_confusion(found.confusion, "")
-    for finding in found.findings:
-        hint(f"note  {finding.message}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import pathlib
 import sys
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from traind.cli.session import client, show_json
+from traind.cli.csv_lines import show_lines
+from traind.cli.output import output_of
+from traind.cli.session import client, find_model, show, show_json
 from traind.tables_in import codec, read_csv, read_table
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 @click.option("--std", is_flag=True, help="A column of expected standard deviations for each target too.")
 @click.option("--encoding", default="", help="Of FILE: UTF-8 or CP949 (as Korean Excel saves).")
 @click.option("--delimiter", default="", help="Of FILE: , ; | or \\t; else what makes the most columns.")
-@click.option("-o", "--output", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@output_of("csv", "json", "jsonl")
 def predict(model: str, file: pathlib.Path, proba: bool, std: bool, encoding: str, delimiter: str, output: str) -> None:
     """Predict for the rows of a CSV FILE (- = stdin); one row comes out for each that went in."""
     table = _read(file, encoding, delimiter)
-    found = client().predict(model, table.columns, full=True)
+    server = client()
+    found = server.predict(find_model(server, model), table.columns, full=True)
     names = list(found.targets)
     columns = list(found.columns().values())
     if std:
@@ -42,8 +44,10 @@ def predict(model: str, file: pathlib.Path, proba: bool, std: bool, encoding: st
     rows = list(zip(*columns, strict=True))
     if output == "json":
         show_json({"model": found.model, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
+    elif output == "jsonl":
+        show(output, [dict(zip(names, row, strict=True)) for row in rows], table=lambda: None)
     else:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
+        show_lines([names, *rows])
 
 
 def _read(file: pathlib.Path, encoding: str, delimiter: str) -> TableIn:

@@ -40,7 +40,9 @@ def show_profile(profile: Profile) -> None:
         show_table(("CORRELATED", "WITH", "R"), [(one, other, f"{r:+.3f}") for r, one, other in pairs])
     if profile.findings:
         click.echo()
-        show_table(("FINDING", "WHAT IT MEANS"), [(finding.code, finding.message) for finding in profile.findings])
+        show_table(
+            ("FINDING", "WHAT IT MEANS"), [(finding.code, finding.message) for finding in profile.findings], whole=True
+        )
 
 
 def _summary(column: profiles_pb2.ColumnProfile) -> str:

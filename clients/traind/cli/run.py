@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from traind.cli.session import as_json, client, hint, output_option, show_fields, show_json
+from traind.cli.session import as_json, client, hint, output_option, show, show_fields
 from traind.cli.watching import follow_job
 from traind.errors import InvalidSpec
 from traind.specs import change_spec, load_spec
+
+if TYPE_CHECKING:
+    from traind.jobs import Job
 
 
 @click.command()
@@ -20,8 +24,14 @@ from traind.specs import change_spec, load_spec
 @click.option("--dataset", default="", help="Another data set than the spec names.")
 @click.option("--model", default="", help="Another id for the model.")
 @click.option("--name", "display_name", default="", help="What people call the job.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Another seed than the spec names.")
+@click.option("--webhook", "webhooks", multiple=True, metavar="NAME", help="Who hears of its end.")
+@click.option("--key", metavar="UUID", help="Sent again with the same key, the job is taken once.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Watch so long; exit 8."
+)
 @click.option("--detach", is_flag=True, help="Do not watch: print the job's name and leave.")
-@click.option("--dry-run", is_flag=True, help="Check only; store nothing.")
+@click.option("--dry-run", is_flag=True, help="Tell parameters, memory and place in the queue; store nothing.")
 @output_option
 def run(
     spec: pathlib.Path,
@@ -29,6 +39,10 @@ def run(
     dataset: str,
     model: str,
     display_name: str,
+    seed: int | None,
+    webhooks: tuple[str, ...],
+    key: str | None,
+    timeout: float | None,
     detach: bool,
     dry_run: bool,
     output: str,
@@ -40,23 +54,42 @@ def run(
     job = _read(spec)
     for change in changes:
         change_spec(job, change)
+    if seed is not None:
+        change_spec(job, f"seed={seed}")
     server = client()
-    made = server.jobs.create(job, dataset=dataset, model=model, display_name=display_name, validate_only=dry_run)
+    made = server.jobs.create(
+        job,
+        dataset=dataset,
+        model=model,
+        display_name=display_name,
+        webhooks=webhooks,
+        request_id=key,
+        validate_only=dry_run,
+    )
+    told, record = [as_json(made.message)], made.record()
     if dry_run:
-        if output == "json":
-            show_json(as_json(made.message))
-        else:
-            epochs = str(made.epochs or "")
-            fields = [("dataset", made.dataset), ("parameters", str(made.parameter_count)), ("epochs", epochs)]
-            show_fields([*fields, *((finding.code, finding.message) for finding in made.findings)])
+        record |= {"parameters": made.parameter_count, "memory_bytes": made.memory_bytes, "ahead": made.queue_position}
+        show(output, told, table=lambda: _show_plan(made), records=[record])
         hint("the spec is good; nothing was stored")
         return 0
     hint(f"job   {made.id}")
     if detach:
-        show_json(as_json(made.message)) if output == "json" else click.echo(made.name)
+        show(output, told, table=lambda: click.echo(made.name), ids=[made.name], records=[record])
         hint(f"next  traind job watch {made.id[:8]}")
         return 0
-    return follow_job(made, output)
+    return follow_job(made, output, timeout)
+
+
+def _show_plan(made: Job) -> None:
+    """What the job would be."""
+    fields = [
+        ("dataset", made.dataset),
+        ("parameters", f"{made.parameter_count:,}"),
+        ("memory", f"about {made.memory_bytes / (1 << 20):,.0f} MiB" if made.memory_bytes else ""),
+        ("queue", f"{made.queue_position} ahead"),
+        ("epochs", f"{made.epochs:,}" if made.epochs else ""),
+    ]
+    show_fields([*fields, *((finding.code, finding.message) for finding in made.findings)])
 
 
 def _read(spec: pathlib.Path) -> dict[str, object]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from google.protobuf import json_format
 
+from traind.cli.output import output_option, show, show_json
 from traind.client import Client
 from traind.display import table
 from traind.errors import NotFound
+
+__all__ = ["as_json", "client", "find_job", "find_model", "hint", "output_option", "show", "show_fields", "show_json"]
+__all__ += ["show_table"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,10 +24,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from traind.jobs import Job
-
-output_option = click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Form of stdout."
-)
 
 _STATE_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
@@ -46,11 +46,21 @@ def find_job(clients: Client, given: str) -> Job:
         return newest
     fitting = [job for job in clients.jobs.list(page_size=1000) if short and job.id.startswith(short)]
     if not fitting:
-        raise NotFound(f"no job's id begins with {given!r}", fix="see yours with: traind job list")
+        raise NotFound(f"no job's id begins with {given!r}", fix="see yours with: traind jobs")
     if len(fitting) > 1:
         ids = ", ".join(job.id for job in fitting[:5])
         raise click.UsageError(f"{len(fitting)} jobs begin with {given!r}: {ids}; give more of the id")
     return fitting[0]
+
+
+def find_model(clients: Client, given: str) -> str:
+    """The name of a model; `@last` is the one that came out last."""
+    if given != "@last":
+        return given
+    newest = next(clients.models.list(page_size=1), None)
+    if newest is None:
+        raise NotFound("there is no model yet", fix="train one with: traind run SPEC.json")
+    return newest.name
 
 
 def hint(text: str) -> None:
@@ -58,19 +68,27 @@ def hint(text: str) -> None:
     click.echo(text, err=True)
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, err: bool = False) -> None:
-    """Rows on stdout, or with `err` beside the data."""
-    click.echo(table(header, list(rows), str if err else _coloured), err=err)
+def show_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    err: bool = False,
+    whole: bool = False,
+    keep: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """Rows on stdout, or with `err` beside the data; on a terminal no wider than it is, unless sentences are in it.
+
+    There columns of `spare` are left out where those of `keep` would be cut otherwise.
+    """
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() and not whole else 0
+    click.echo(table(header, list(rows), str if err else _coloured, width=width, keep=keep, spare=spare), err=err)
 
 
 def show_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Names and values on stdout, without what is empty."""
-    show_table(("FIELD", "VALUE"), [(name, value) for name, value in fields if value])
-
-
-def show_json(value: Any) -> None:
-    """JSON on stdout: messages as the API writes them."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    show_table(("FIELD", "VALUE"), [(name, value) for name, value in fields if value], whole=True)
 
 
 def as_json(message: Message) -> Any:

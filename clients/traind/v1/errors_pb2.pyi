@@ -49,7 +49,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DATASET_IN_USE: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION, HTTP 400. A job that has not ended uses the data set."""
     WRONG_STATE: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION, HTTP 400. The job's state does not allow the move."""
+    """FAILED_PRECONDITION, HTTP 400. The job's state does not allow the move, the retry or the fork."""
     OFFSET_MISMATCH: _ErrorReason.ValueType  # 14
     """FAILED_PRECONDITION, HTTP 400. The chunk does not start where the upload stands; the right offset is named."""
     TOO_LARGE: _ErrorReason.ValueType  # 15
@@ -72,6 +72,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log."""
     SHUTTING_DOWN: _ErrorReason.ValueType  # 24
     """UNAVAILABLE, HTTP 503. The server is stopping; the call can be sent again."""
+    OBJECTS_UNAVAILABLE: _ErrorReason.ValueType  # 25
+    """UNAVAILABLE, HTTP 503. The object store that holds the files did not answer in time; the call can be sent again."""
+    QUEUE_FULL: _ErrorReason.ValueType  # 26
+    """RESOURCE_EXHAUSTED, HTTP 429. As many jobs of the caller wait as may wait at once. It helps to wait until some have
+    run, or to cancel some; not to send the call again at once.
+    """
+    INVALID_MODEL_FILE: _ErrorReason.ValueType  # 27
+    """INVALID_ARGUMENT, HTTP 400. The file is no model that this server can take: it is damaged, was not written by an
+    export, or by that of a newer version.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a refused call. It stands in `google.rpc.ErrorInfo.reason` (domain `traind`) of the error's details,
@@ -106,7 +116,7 @@ REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
 DATASET_IN_USE: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION, HTTP 400. A job that has not ended uses the data set."""
 WRONG_STATE: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION, HTTP 400. The job's state does not allow the move."""
+"""FAILED_PRECONDITION, HTTP 400. The job's state does not allow the move, the retry or the fork."""
 OFFSET_MISMATCH: ErrorReason.ValueType  # 14
 """FAILED_PRECONDITION, HTTP 400. The chunk does not start where the upload stands; the right offset is named."""
 TOO_LARGE: ErrorReason.ValueType  # 15
@@ -129,4 +139,14 @@ INTERNAL_ERROR: ErrorReason.ValueType  # 23
 """INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log."""
 SHUTTING_DOWN: ErrorReason.ValueType  # 24
 """UNAVAILABLE, HTTP 503. The server is stopping; the call can be sent again."""
+OBJECTS_UNAVAILABLE: ErrorReason.ValueType  # 25
+"""UNAVAILABLE, HTTP 503. The object store that holds the files did not answer in time; the call can be sent again."""
+QUEUE_FULL: ErrorReason.ValueType  # 26
+"""RESOURCE_EXHAUSTED, HTTP 429. As many jobs of the caller wait as may wait at once. It helps to wait until some have
+run, or to cancel some; not to send the call again at once.
+"""
+INVALID_MODEL_FILE: ErrorReason.ValueType  # 27
+"""INVALID_ARGUMENT, HTTP 400. The file is no model that this server can take: it is damaged, was not written by an
+export, or by that of a newer version.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

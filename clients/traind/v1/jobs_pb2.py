@@ -27,12 +27,14 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from traind.v1 import learning_pb2 as traind_dot_v1_dot_learning__pb2
 from traind.v1 import losses_pb2 as traind_dot_v1_dot_losses__pb2
+from traind.v1 import models_pb2 as traind_dot_v1_dot_models__pb2
 from traind.v1 import specs_pb2 as traind_dot_v1_dot_specs__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14traind/v1/jobs.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xe9\x07\n\x03Job\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\"\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\x07\x64\x61taset\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12>\n\x05model\x18\x04 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12%\n\x05train\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecH\x00\x12+\n\x08\x65valuate\x18\x06 \x01(\x0b\x32\x17.traind.v1.EvaluateSpecH\x00\x12\x14\n\x06parent\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x08resolved\x18\t \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12)\n\x05state\x18\n \x01(\x0e\x32\x14.traind.v1.Job.StateB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x64one\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12)\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x12.traind.v1.FailureB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\r \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65pochs\x18\x10 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\x11 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x12 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\x13 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rmodel_version\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0equeue_position\x18\x18 \x01(\x03\x42\x04\xe2\x41\x01\x03\"\x8a\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\x0b\n\x07PAUSING\x10\x03\x12\n\n\x06PAUSED\x10\x04\x12\x0e\n\nCANCELLING\x10\x05\x12\r\n\tSUCCEEDED\x10\x06\x12\n\n\x06\x46\x41ILED\x10\x07\x12\r\n\tCANCELLED\x10\x08\x42\r\n\x04task\x12\x05\xbaH\x02\x08\x01\"R\n\x0c\x45valuateSpec\x12\x1d\n\x05model\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x02 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\"\xe9\x01\n\x07\x46\x61ilure\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.traind.v1.Failure.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44IVERGED\x10\x01\x12\x10\n\x0cINVALID_DATA\x10\x02\x12\x11\n\rOUT_OF_MEMORY\x10\x03\x12\x0e\n\nTIME_LIMIT\x10\x04\x12\x0f\n\x0bWORKER_LOST\x10\x05\x12\x10\n\x0cSTORAGE_FULL\x10\x06\x12\x0b\n\x07\x43ORRUPT\x10\x07\x12\x0c\n\x08INTERNAL\x10\x08\"}\n\x10\x43reateJobRequest\x12\'\n\x03job\x18\x01 \x01(\x0b\x32\x0e.traind.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"-\n\rGetJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\x8e\x01\n\x0fListJobsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\x12\x39\n\x06states\x18\x03 \x03(\x0e\x32\x14.traind.v1.Job.StateB\x13\xe2\x41\x01\x01\xbaH\x0c\x92\x01\t\x10\x08\"\x05\x82\x01\x02\x10\x01\"I\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.traind.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x10\x43\x61ncelJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"/\n\x0fPauseJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"0\n\x10ResumeJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"N\n\x0fWatchJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x08\x66rom_seq\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x00\"\xf6\x01\n\x08JobEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\'\n\x05state\x18\x04 \x01(\x0b\x32\x16.traind.v1.StateChangeH\x00\x12\'\n\x05\x65poch\x18\x05 \x01(\x0b\x32\x16.traind.v1.EpochRecordH\x00\x12%\n\x07\x66inding\x18\x06 \x01(\x0b\x32\x12.traind.v1.FindingH\x00\x12!\n\x03log\x18\x07 \x01(\x0b\x32\x12.traind.v1.LogLineH\x00\x42\x06\n\x04kind\"\x7f\n\x0bStateChange\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.traind.v1.Job.State\x12\x0f\n\x07message\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.traind.v1.Failure\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"@\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\"\n\x07metrics\x18\x02 \x03(\x0b\x32\x11.traind.v1.Metric\"\x1a\n\x07LogLine\x12\x0f\n\x07message\x18\x01 \x01(\t\"V\n\x11GetHistoryRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\nmax_points\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\",\n\x07History\x12!\n\x06series\x18\x01 \x03(\x0b\x32\x11.traind.v1.Series\"D\n\x06Series\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x03(\x03\x12\x0e\n\x06values\x18\x04 \x03(\x01\x32\x99\x06\n\nJobService\x12U\n\tCreateJob\x12\x1b.traind.v1.CreateJobRequest\x1a\x0e.traind.v1.Job\"\x1b\xda\x41\x03job\x82\xd3\xe4\x93\x02\x0f\"\x08/v1/jobs:\x03job\x12T\n\x06GetJob\x12\x18.traind.v1.GetJobRequest\x1a\x0e.traind.v1.Job\" \xda\x41\x04name\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12U\n\x08ListJobs\x12\x1a.traind.v1.ListJobsRequest\x1a\x1b.traind.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12\x64\n\tCancelJob\x12\x1b.traind.v1.CancelJobRequest\x1a\x0e.traind.v1.Job\"*\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:cancel:\x01*\x12\x61\n\x08PauseJob\x12\x1a.traind.v1.PauseJobRequest\x1a\x0e.traind.v1.Job\")\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/{name=jobs/*}:pause:\x01*\x12\x64\n\tResumeJob\x12\x1b.traind.v1.ResumeJobRequest\x1a\x0e.traind.v1.Job\"*\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:resume:\x01*\x12n\n\x08WatchJob\x12\x1a.traind.v1.WatchJobRequest\x1a\x13.traind.v1.JobEvent\"/\xda\x41\rname,from_seq\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/{name=jobs/*}:watch0\x01\x12h\n\nGetHistory\x12\x1c.traind.v1.GetHistoryRequest\x1a\x12.traind.v1.History\"(\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=jobs/*}:historyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14traind/v1/jobs.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18traind/v1/learning.proto\x1a\x16traind/v1/losses.proto\x1a\x16traind/v1/models.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xf7\x08\n\x03Job\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\"\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\x07\x64\x61taset\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12>\n\x05model\x18\x04 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12%\n\x05train\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecH\x00\x12+\n\x08\x65valuate\x18\x06 \x01(\x0b\x32\x17.traind.v1.EvaluateSpecH\x00\x12\x14\n\x06parent\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x08resolved\x18\t \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12)\n\x05state\x18\n \x01(\x0e\x32\x14.traind.v1.Job.StateB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x64one\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12)\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x12.traind.v1.FailureB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\r \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61ttempt\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65pochs\x18\x10 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\x11 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x12 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\x13 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rmodel_version\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0equeue_position\x18\x18 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cmemory_bytes\x18\x19 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12G\n\x08webhooks\x18\x1b \x03(\tB5\xe2\x41\x01\x01\xbaH.\x92\x01+\x10\x04\x18\x01\"%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$\x12\'\n\x06origin\x18\x1c \x01(\x0b\x32\x11.traind.v1.OriginB\x04\xe2\x41\x01\x03\"\x8a\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\x0b\n\x07PAUSING\x10\x03\x12\n\n\x06PAUSED\x10\x04\x12\x0e\n\nCANCELLING\x10\x05\x12\r\n\tSUCCEEDED\x10\x06\x12\n\n\x06\x46\x41ILED\x10\x07\x12\r\n\tCANCELLED\x10\x08\x42\r\n\x04task\x12\x05\xbaH\x02\x08\x01\"R\n\x0c\x45valuateSpec\x12\x1d\n\x05model\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x02 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\"\xe9\x01\n\x07\x46\x61ilure\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.traind.v1.Failure.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa1\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44IVERGED\x10\x01\x12\x10\n\x0cINVALID_DATA\x10\x02\x12\x11\n\rOUT_OF_MEMORY\x10\x03\x12\x0e\n\nTIME_LIMIT\x10\x04\x12\x0f\n\x0bWORKER_LOST\x10\x05\x12\x10\n\x0cSTORAGE_FULL\x10\x06\x12\x0b\n\x07\x43ORRUPT\x10\x07\x12\x0c\n\x08INTERNAL\x10\x08\"}\n\x10\x43reateJobRequest\x12\'\n\x03job\x18\x01 \x01(\x0b\x32\x0e.traind.v1.JobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"-\n\rGetJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\x8e\x01\n\x0fListJobsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\x12\x39\n\x06states\x18\x03 \x03(\x0e\x32\x14.traind.v1.Job.StateB\x13\xe2\x41\x01\x01\xbaH\x0c\x92\x01\t\x10\x08\"\x05\x82\x01\x02\x10\x01\"I\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.traind.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x10ListQueueRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"\x98\x01\n\x11ListQueueResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.traind.v1.QueueEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x12\n\nbusy_slots\x18\x04 \x01(\x05\x12\x0f\n\x07workers\x18\x05 \x01(\x05\x12\x0e\n\x06queued\x18\x06 \x01(\x03\"\xbb\x02\n\nQueueEntry\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.traind.v1.Job.State\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0b\n\x03job\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x0b \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0c \x01(\t\x12\x13\n\x0bwhy_waiting\x18\r \x01(\t\"0\n\x10\x43\x61ncelJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"/\n\x0fPauseJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"0\n\x10ResumeJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"T\n\x0fRetryJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\nrequest_id\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x81\x02\n\x0e\x46orkJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12+\n\x05learn\x18\x02 \x01(\x0b\x32\x10.traind.v1.LearnB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\"\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x01\x12>\n\x05model\x18\x04 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12#\n\nrequest_id\x18\x05 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\rvalidate_only\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\"i\n\x0fWatchJobRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x08\x66rom_seq\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x00\x12\x19\n\x0bstored_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x9d\x02\n\x08JobEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\'\n\x05state\x18\x04 \x01(\x0b\x32\x16.traind.v1.StateChangeH\x00\x12\'\n\x05\x65poch\x18\x05 \x01(\x0b\x32\x16.traind.v1.EpochRecordH\x00\x12%\n\x07\x66inding\x18\x06 \x01(\x0b\x32\x12.traind.v1.FindingH\x00\x12!\n\x03log\x18\x07 \x01(\x0b\x32\x12.traind.v1.LogLineH\x00\x12%\n\x07resumed\x18\x08 \x01(\x0b\x32\x12.traind.v1.ResumedH\x00\x42\x06\n\x04kind\"\x7f\n\x0bStateChange\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.traind.v1.Job.State\x12\x0f\n\x07message\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.traind.v1.Failure\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"@\n\x0b\x45pochRecord\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\"\n\x07metrics\x18\x02 \x03(\x0b\x32\x11.traind.v1.Metric\"_\n\x07Resumed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\x03\x12\x15\n\rbitwise_equal\x18\x03 \x01(\x08\x12\x0f\n\x07rewound\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1a\n\x07LogLine\x12\x0f\n\x07message\x18\x01 \x01(\t\"V\n\x11GetHistoryRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\nmax_points\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\",\n\x07History\x12!\n\x06series\x18\x01 \x03(\x0b\x32\x11.traind.v1.Series\"D\n\x06Series\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\r\n\x05steps\x18\x03 \x03(\x03\x12\x0e\n\x06values\x18\x04 \x03(\x01\x32\xbd\x08\n\nJobService\x12U\n\tCreateJob\x12\x1b.traind.v1.CreateJobRequest\x1a\x0e.traind.v1.Job\"\x1b\xda\x41\x03job\x82\xd3\xe4\x93\x02\x0f\"\x08/v1/jobs:\x03job\x12T\n\x06GetJob\x12\x18.traind.v1.GetJobRequest\x1a\x0e.traind.v1.Job\" \xda\x41\x04name\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=jobs/*}\x12U\n\x08ListJobs\x12\x1a.traind.v1.ListJobsRequest\x1a\x1b.traind.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobs\x12Y\n\tListQueue\x12\x1b.traind.v1.ListQueueRequest\x1a\x1c.traind.v1.ListQueueResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/queue\x12\x64\n\tCancelJob\x12\x1b.traind.v1.CancelJobRequest\x1a\x0e.traind.v1.Job\"*\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:cancel:\x01*\x12\x61\n\x08PauseJob\x12\x1a.traind.v1.PauseJobRequest\x1a\x0e.traind.v1.Job\")\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/{name=jobs/*}:pause:\x01*\x12\x64\n\tResumeJob\x12\x1b.traind.v1.ResumeJobRequest\x1a\x0e.traind.v1.Job\"*\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=jobs/*}:resume:\x01*\x12\x61\n\x08RetryJob\x12\x1a.traind.v1.RetryJobRequest\x1a\x0e.traind.v1.Job\")\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/{name=jobs/*}:retry:\x01*\x12\x64\n\x07\x46orkJob\x12\x19.traind.v1.ForkJobRequest\x1a\x0e.traind.v1.Job\".\xda\x41\nname,learn\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/{name=jobs/*}:fork:\x01*\x12n\n\x08WatchJob\x12\x1a.traind.v1.WatchJobRequest\x1a\x13.traind.v1.JobEvent\"/\xda\x41\rname,from_seq\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/{name=jobs/*}:watch0\x01\x12h\n\nGetHistory\x12\x1c.traind.v1.GetHistoryRequest\x1a\x12.traind.v1.History\"(\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{name=jobs/*}:historyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,6 +85,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
   _globals['_JOB'].fields_by_name['queue_position']._loaded_options = None
   _globals['_JOB'].fields_by_name['queue_position']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['memory_bytes']._loaded_options = None
+  _globals['_JOB'].fields_by_name['memory_bytes']._serialized_options = b'\342A\001\003'
+  _globals['_JOB'].fields_by_name['webhooks']._loaded_options = None
+  _globals['_JOB'].fields_by_name['webhooks']._serialized_options = b'\342A\001\001\272H.\222\001+\020\004\030\001\"%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
+  _globals['_JOB'].fields_by_name['origin']._loaded_options = None
+  _globals['_JOB'].fields_by_name['origin']._serialized_options = b'\342A\001\003'
   _globals['_EVALUATESPEC'].fields_by_name['model']._loaded_options = None
   _globals['_EVALUATESPEC'].fields_by_name['model']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_EVALUATESPEC'].fields_by_name['loss']._loaded_options = None
@@ -101,16 +109,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\004'
   _globals['_LISTJOBSREQUEST'].fields_by_name['states']._loaded_options = None
   _globals['_LISTJOBSREQUEST'].fields_by_name['states']._serialized_options = b'\342A\001\001\272H\014\222\001\t\020\010\"\005\202\001\002\020\001'
+  _globals['_LISTQUEUEREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTQUEUEREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
+  _globals['_LISTQUEUEREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTQUEUEREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\004'
   _globals['_CANCELJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_PAUSEJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_PAUSEJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_RESUMEJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_RESUMEJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_RETRYJOBREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RETRYJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_RETRYJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RETRYJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
+  _globals['_FORKJOBREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_FORKJOBREQUEST'].fields_by_name['learn']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['learn']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_FORKJOBREQUEST'].fields_by_name['display_name']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\001'
+  _globals['_FORKJOBREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\001\272H(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$'
+  _globals['_FORKJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
+  _globals['_FORKJOBREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_FORKJOBREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_WATCHJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_WATCHJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_WATCHJOBREQUEST'].fields_by_name['from_seq']._loaded_options = None
   _globals['_WATCHJOBREQUEST'].fields_by_name['from_seq']._serialized_options = b'\342A\001\001\272H\004\"\002(\000'
+  _globals['_WATCHJOBREQUEST'].fields_by_name['stored_only']._loaded_options = None
+  _globals['_WATCHJOBREQUEST'].fields_by_name['stored_only']._serialized_options = b'\342A\001\001'
   _globals['_GETHISTORYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETHISTORYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_GETHISTORYREQUEST'].fields_by_name['max_points']._loaded_options = None
@@ -121,56 +151,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSERVICE'].methods_by_name['GetJob']._serialized_options = b'\332A\004name\202\323\344\223\002\023\022\021/v1/{name=jobs/*}'
   _globals['_JOBSERVICE'].methods_by_name['ListJobs']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/jobs'
+  _globals['_JOBSERVICE'].methods_by_name['ListQueue']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ListQueue']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/queue'
   _globals['_JOBSERVICE'].methods_by_name['CancelJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['CancelJob']._serialized_options = b'\332A\004name\202\323\344\223\002\035\"\030/v1/{name=jobs/*}:cancel:\001*'
   _globals['_JOBSERVICE'].methods_by_name['PauseJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['PauseJob']._serialized_options = b'\332A\004name\202\323\344\223\002\034\"\027/v1/{name=jobs/*}:pause:\001*'
   _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['ResumeJob']._serialized_options = b'\332A\004name\202\323\344\223\002\035\"\030/v1/{name=jobs/*}:resume:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['RetryJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['RetryJob']._serialized_options = b'\332A\004name\202\323\344\223\002\034\"\027/v1/{name=jobs/*}:retry:\001*'
+  _globals['_JOBSERVICE'].methods_by_name['ForkJob']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ForkJob']._serialized_options = b'\332A\nname,learn\202\323\344\223\002\033\"\026/v1/{name=jobs/*}:fork:\001*'
   _globals['_JOBSERVICE'].methods_by_name['WatchJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['WatchJob']._serialized_options = b'\332A\rname,from_seq\202\323\344\223\002\031\022\027/v1/{name=jobs/*}:watch'
   _globals['_JOBSERVICE'].methods_by_name['GetHistory']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['GetHistory']._serialized_options = b'\332A\004name\202\323\344\223\002\033\022\031/v1/{name=jobs/*}:history'
-  _globals['_JOB']._serialized_start=257
-  _globals['_JOB']._serialized_end=1258
-  _globals['_JOB_STATE']._serialized_start=1105
-  _globals['_JOB_STATE']._serialized_end=1243
-  _globals['_EVALUATESPEC']._serialized_start=1260
-  _globals['_EVALUATESPEC']._serialized_end=1342
-  _globals['_FAILURE']._serialized_start=1345
-  _globals['_FAILURE']._serialized_end=1578
-  _globals['_FAILURE_REASON']._serialized_start=1417
-  _globals['_FAILURE_REASON']._serialized_end=1578
-  _globals['_CREATEJOBREQUEST']._serialized_start=1580
-  _globals['_CREATEJOBREQUEST']._serialized_end=1705
-  _globals['_GETJOBREQUEST']._serialized_start=1707
-  _globals['_GETJOBREQUEST']._serialized_end=1752
-  _globals['_LISTJOBSREQUEST']._serialized_start=1755
-  _globals['_LISTJOBSREQUEST']._serialized_end=1897
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1899
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1972
-  _globals['_CANCELJOBREQUEST']._serialized_start=1974
-  _globals['_CANCELJOBREQUEST']._serialized_end=2022
-  _globals['_PAUSEJOBREQUEST']._serialized_start=2024
-  _globals['_PAUSEJOBREQUEST']._serialized_end=2071
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2073
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2121
-  _globals['_WATCHJOBREQUEST']._serialized_start=2123
-  _globals['_WATCHJOBREQUEST']._serialized_end=2201
-  _globals['_JOBEVENT']._serialized_start=2204
-  _globals['_JOBEVENT']._serialized_end=2450
-  _globals['_STATECHANGE']._serialized_start=2452
-  _globals['_STATECHANGE']._serialized_end=2579
-  _globals['_EPOCHRECORD']._serialized_start=2581
-  _globals['_EPOCHRECORD']._serialized_end=2645
-  _globals['_LOGLINE']._serialized_start=2647
-  _globals['_LOGLINE']._serialized_end=2673
-  _globals['_GETHISTORYREQUEST']._serialized_start=2675
-  _globals['_GETHISTORYREQUEST']._serialized_end=2761
-  _globals['_HISTORY']._serialized_start=2763
-  _globals['_HISTORY']._serialized_end=2807
-  _globals['_SERIES']._serialized_start=2809
-  _globals['_SERIES']._serialized_end=2877
-  _globals['_JOBSERVICE']._serialized_start=2880
-  _globals['_JOBSERVICE']._serialized_end=3673
+  _globals['_JOB']._serialized_start=307
+  _globals['_JOB']._serialized_end=1450
+  _globals['_JOB_STATE']._serialized_start=1297
+  _globals['_JOB_STATE']._serialized_end=1435
+  _globals['_EVALUATESPEC']._serialized_start=1452
+  _globals['_EVALUATESPEC']._serialized_end=1534
+  _globals['_FAILURE']._serialized_start=1537
+  _globals['_FAILURE']._serialized_end=1770
+  _globals['_FAILURE_REASON']._serialized_start=1609
+  _globals['_FAILURE_REASON']._serialized_end=1770
+  _globals['_CREATEJOBREQUEST']._serialized_start=1772
+  _globals['_CREATEJOBREQUEST']._serialized_end=1897
+  _globals['_GETJOBREQUEST']._serialized_start=1899
+  _globals['_GETJOBREQUEST']._serialized_end=1944
+  _globals['_LISTJOBSREQUEST']._serialized_start=1947
+  _globals['_LISTJOBSREQUEST']._serialized_end=2089
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2091
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2164
+  _globals['_LISTQUEUEREQUEST']._serialized_start=2166
+  _globals['_LISTQUEUEREQUEST']._serialized_end=2250
+  _globals['_LISTQUEUERESPONSE']._serialized_start=2253
+  _globals['_LISTQUEUERESPONSE']._serialized_end=2405
+  _globals['_QUEUEENTRY']._serialized_start=2408
+  _globals['_QUEUEENTRY']._serialized_end=2723
+  _globals['_CANCELJOBREQUEST']._serialized_start=2725
+  _globals['_CANCELJOBREQUEST']._serialized_end=2773
+  _globals['_PAUSEJOBREQUEST']._serialized_start=2775
+  _globals['_PAUSEJOBREQUEST']._serialized_end=2822
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2824
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2872
+  _globals['_RETRYJOBREQUEST']._serialized_start=2874
+  _globals['_RETRYJOBREQUEST']._serialized_end=2958
+  _globals['_FORKJOBREQUEST']._serialized_start=2961
+  _globals['_FORKJOBREQUEST']._serialized_end=3218
+  _globals['_WATCHJOBREQUEST']._serialized_start=3220
+  _globals['_WATCHJOBREQUEST']._serialized_end=3325
+  _globals['_JOBEVENT']._serialized_start=3328
+  _globals['_JOBEVENT']._serialized_end=3613
+  _globals['_STATECHANGE']._serialized_start=3615
+  _globals['_STATECHANGE']._serialized_end=3742
+  _globals['_EPOCHRECORD']._serialized_start=3744
+  _globals['_EPOCHRECORD']._serialized_end=3808
+  _globals['_RESUMED']._serialized_start=3810
+  _globals['_RESUMED']._serialized_end=3905
+  _globals['_LOGLINE']._serialized_start=3907
+  _globals['_LOGLINE']._serialized_end=3933
+  _globals['_GETHISTORYREQUEST']._serialized_start=3935
+  _globals['_GETHISTORYREQUEST']._serialized_end=4021
+  _globals['_HISTORY']._serialized_start=4023
+  _globals['_HISTORY']._serialized_end=4067
+  _globals['_SERIES']._serialized_start=4069
+  _globals['_SERIES']._serialized_end=4137
+  _globals['_JOBSERVICE']._serialized_start=4140
+  _globals['_JOBSERVICE']._serialized_end=5225
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,9 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from traind.v1 import learning_pb2 as _learning_pb2
 from traind.v1 import losses_pb2 as _losses_pb2
+from traind.v1 import models_pb2 as _models_pb2
 from traind.v1 import specs_pb2 as _specs_pb2
 from traind.v1 import tables_pb2 as _tables_pb2
 import builtins as _builtins
@@ -99,6 +101,9 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`jobs/{uuid}`."""
     display_name: _builtins.str
@@ -108,7 +113,7 @@ class Job(_message.Message):
     model: _builtins.str
     """The id of the model that comes out: `churn`. Empty = the data set's id."""
     parent: _builtins.str
-    """The job that this one is part of."""
+    """The job that this one was retried or forked from: `jobs/{uuid}`."""
     state: Global___Job.State.ValueType
     """Where it is in its life."""
     done: _builtins.bool
@@ -126,7 +131,13 @@ class Job(_message.Message):
     model_version: _builtins.str
     """The model that came out: `models/{owner}.{id}/versions/{n}`."""
     queue_position: _builtins.int
-    """Jobs that will be begun before it; 0 if it does not wait."""
+    """Jobs that will be begun before it; 0 if it does not wait. With `validate_only` those that would be."""
+    memory_bytes: _builtins.int
+    """Bytes of memory that it is expected to take at most, beside the 300 MB that PyTorch takes in every slot with a job or
+    without: weights with gradients, moments and copies for checkpoints; the features of its rows; the activations of a
+    batch. An estimate made when the job is taken, by the figures of the data set and the network. 0 of jobs that were
+    taken before the server made estimates.
+    """
     @_builtins.property
     def train(self) -> _specs_pb2.TrainSpec:
         """Train a model."""
@@ -163,6 +174,19 @@ class Job(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who hears of the job's end, by names that the administrator gave to receivers (TRAIND_WEBHOOKS; at most 4). Each is
+        sent one signed message as JSON when the job SUCCEEDED, FAILED or was CANCELLED, and again until it answers with a
+        status of 2xx, for about 7 hours.
+        """
+
+    @_builtins.property
+    def origin(self) -> _models_pb2.Origin:
+        """Where its model was trained, if that was imported: then no worker of this server began the job, its attempt stands
+        for the one elsewhere, and `dataset` is `imported/` and the name that the data set had there.
+        """
+
     def __init__(
         self,
         *,
@@ -189,10 +213,13 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         queue_position: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        webhooks: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _models_pb2.Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "evaluate", b"evaluate", "failure", b"failure", "resolved", b"resolved", "start_time", b"start_time", "task", b"task", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "evaluate", b"evaluate", "failure", b"failure", "origin", b"origin", "resolved", b"resolved", "start_time", b"start_time", "task", b"task", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_epoch", b"best_epoch", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "done", b"done", "end_time", b"end_time", "epoch", b"epoch", "epochs", b"epochs", "evaluate", b"evaluate", "failure", b"failure", "findings", b"findings", "metrics", b"metrics", "model", b"model", "model_version", b"model_version", "name", b"name", "parameter_count", b"parameter_count", "parent", b"parent", "queue_position", b"queue_position", "resolved", b"resolved", "start_time", b"start_time", "state", b"state", "task", b"task", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_epoch", b"best_epoch", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "done", b"done", "end_time", b"end_time", "epoch", b"epoch", "epochs", b"epochs", "evaluate", b"evaluate", "failure", b"failure", "findings", b"findings", "memory_bytes", b"memory_bytes", "metrics", b"metrics", "model", b"model", "model_version", b"model_version", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "parent", b"parent", "queue_position", b"queue_position", "resolved", b"resolved", "start_time", b"start_time", "state", b"state", "task", b"task", "train", b"train", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_task: _TypeAlias = _typing.Literal["train", "evaluate"]  # noqa: Y015
     _WhichOneofArgType_task: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
@@ -247,11 +274,13 @@ class Failure(_message.Message):
         INVALID_DATA: Failure._Reason.ValueType  # 2
         """The rows cannot be learned from as the spec asks."""
         OUT_OF_MEMORY: Failure._Reason.ValueType  # 3
-        """More memory than the job may have."""
+        """More memory than the job may have; or the system killed it three times in a row, the last time probably because
+        memory ran out.
+        """
         TIME_LIMIT: Failure._Reason.ValueType  # 4
         """Longer than it may run."""
         WORKER_LOST: Failure._Reason.ValueType  # 5
-        """Three workers in a row ended under it without a finished epoch between."""
+        """Three workers in a row ended under it without a finished epoch between, and not for lack of memory."""
         STORAGE_FULL: Failure._Reason.ValueType  # 6
         """The server's disk is full."""
         CORRUPT: Failure._Reason.ValueType  # 7
@@ -269,11 +298,13 @@ class Failure(_message.Message):
     INVALID_DATA: Failure.Reason.ValueType  # 2
     """The rows cannot be learned from as the spec asks."""
     OUT_OF_MEMORY: Failure.Reason.ValueType  # 3
-    """More memory than the job may have."""
+    """More memory than the job may have; or the system killed it three times in a row, the last time probably because
+    memory ran out.
+    """
     TIME_LIMIT: Failure.Reason.ValueType  # 4
     """Longer than it may run."""
     WORKER_LOST: Failure.Reason.ValueType  # 5
-    """Three workers in a row ended under it without a finished epoch between."""
+    """Three workers in a row ended under it without a finished epoch between, and not for lack of memory."""
     STORAGE_FULL: Failure.Reason.ValueType  # 6
     """The server's disk is full."""
     CORRUPT: Failure.Reason.ValueType  # 7
@@ -315,7 +346,9 @@ class CreateJobRequest(_message.Message):
     with another job it is refused (REQUEST_ID_REUSED). Kept as long as the job.
     """
     validate_only: _builtins.bool
-    """Check only: answers the job with its resolved spec and parameter count, without a name, and stores nothing."""
+    """Check only: answers the job with its resolved spec, its parameter count, its memory and the place that it would get
+    in the queue, without a name, and stores nothing.
+    """
     @_builtins.property
     def job(self) -> Global___Job:
         """The job; its output-only fields are ignored."""
@@ -418,6 +451,152 @@ class ListJobsResponse(_message.Message):
 Global___ListJobsResponse: _TypeAlias = ListJobsResponse  # noqa: Y015
 
 @_typing.final
+class ListQueueRequest(_message.Message):
+    """Asks for a page of the queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many; 0 = 50, above 1000 = 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueueRequest: _TypeAlias = ListQueueRequest  # noqa: Y015
+
+@_typing.final
+class ListQueueResponse(_message.Message):
+    """A page of the queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    BUSY_SLOTS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    slots: _builtins.int
+    """Slots of all workers that are alive: so many jobs can run at once."""
+    busy_slots: _builtins.int
+    """Jobs that hold a slot."""
+    workers: _builtins.int
+    """Workers that are alive."""
+    queued: _builtins.int
+    """Jobs that wait, on all pages."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueEntry]:
+        """Those that hold a slot first, then those that wait, each in the order in which they were taken."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___QueueEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+        slots: _builtins.int = ...,
+        busy_slots: _builtins.int = ...,
+        workers: _builtins.int = ...,
+        queued: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_slots", b"busy_slots", "entries", b"entries", "next_page_token", b"next_page_token", "queued", b"queued", "slots", b"slots", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueueResponse: _TypeAlias = ListQueueResponse  # noqa: Y015
+
+@_typing.final
+class QueueEntry(_message.Message):
+    """A job in the queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    WHY_WAITING_FIELD_NUMBER: _builtins.int
+    state: Global___Job.State.ValueType
+    """RUNNING, PAUSING, CANCELLING: it holds a slot; QUEUED: it waits."""
+    position: _builtins.int
+    """0 = it holds a slot, 1 = the next one to be begun, 2 = the one after it."""
+    owner: _builtins.str
+    """The name of the user whose job it is."""
+    job: _builtins.str
+    """`jobs/{uuid}`; empty where it is another's."""
+    display_name: _builtins.str
+    """What people call it; empty where it is another's."""
+    dataset: _builtins.str
+    """`datasets/{owner}.{id}/versions/{n}`; empty where it is another's."""
+    epoch: _builtins.int
+    """Epochs that are done and stored."""
+    epochs: _builtins.int
+    """Epochs that are asked for."""
+    worker: _builtins.str
+    """Where it runs: host and process; empty while it waits."""
+    device: _builtins.str
+    """What workers on that host train on: `cpu`, `cuda`; empty while it waits, and where workers of both are there."""
+    why_waiting: _builtins.str
+    """Why it waits, as a sentence of facts: what is before it, how many slots are busy, whether any worker is alive.
+    Empty while it holds a slot.
+    """
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When a worker first began it."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___Job.State.ValueType = ...,
+        position: _builtins.int = ...,
+        owner: _builtins.str = ...,
+        job: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        epochs: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        worker: _builtins.str = ...,
+        device: _builtins.str = ...,
+        why_waiting: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset", b"dataset", "device", b"device", "display_name", b"display_name", "epoch", b"epoch", "epochs", b"epochs", "job", b"job", "owner", b"owner", "position", b"position", "start_time", b"start_time", "state", b"state", "why_waiting", b"why_waiting", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueEntry: _TypeAlias = QueueEntry  # noqa: Y015
+
+@_typing.final
 class CancelJobRequest(_message.Message):
     """Asks to end a job."""
 
@@ -484,6 +663,81 @@ class ResumeJobRequest(_message.Message):
 Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
 
 @_typing.final
+class RetryJobRequest(_message.Message):
+    """Asks to take a job once more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`jobs/{uuid}`."""
+    request_id: _builtins.str
+    """A UUID that makes the call safe to repeat; see CreateJobRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
+
+@_typing.final
+class ForkJobRequest(_message.Message):
+    """Asks to go on from a job's checkpoint in a changed way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LEARN_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`jobs/{uuid}`: the parent, ended, paused or under way."""
+    display_name: _builtins.str
+    """What people call it; empty = the parent's."""
+    model: _builtins.str
+    """The id of the model that comes out; empty = the parent's, of which it is then the next version."""
+    request_id: _builtins.str
+    """A UUID that makes the call safe to repeat; see CreateJobRequest."""
+    validate_only: _builtins.bool
+    """Check only; see CreateJobRequest."""
+    @_builtins.property
+    def learn(self) -> _learning_pb2.Learn:
+        """What changes of the parent's way to learn; what is absent stays as it was asked for there. `epochs` counts those of
+        the parent until its checkpoint too. Where the checkpoint stands within an epoch, and more changes than `epochs`,
+        `max_seconds` and `checkpoints`, that epoch begins anew with the weights as they are; under a schedule of all epochs
+        (`cosine`, `one_cycle`) other `epochs` are such a change. Where `max_seconds` end within an epoch that was begun so
+        or by the parent, and no weights of an epoch's end are there, the job fails with TIME_LIMIT and keeps where it stood.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        learn: _learning_pb2.Learn | None = ...,
+        display_name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["learn", b"learn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "learn", b"learn", "model", b"model", "name", b"name", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkJobRequest: _TypeAlias = ForkJobRequest  # noqa: Y015
+
+@_typing.final
 class WatchJobRequest(_message.Message):
     """Asks for a job's events."""
 
@@ -491,19 +745,23 @@ class WatchJobRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FROM_SEQ_FIELD_NUMBER: _builtins.int
+    STORED_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`jobs/{uuid}`."""
     from_seq: _builtins.int
     """The first event to send; 0 and 1 = from the beginning."""
+    stored_only: _builtins.bool
+    """End after the events that are stored when the call begins, also where the job goes on."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         from_seq: _builtins.int = ...,
+        stored_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_seq", b"from_seq", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_seq", b"from_seq", "name", b"name", "stored_only", b"stored_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +780,7 @@ class JobEvent(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1, 2, 3, ... for each job, without a gap."""
     attempt: _builtins.int
@@ -536,7 +795,7 @@ class JobEvent(_message.Message):
 
     @_builtins.property
     def epoch(self) -> Global___EpochRecord:
-        """An epoch is done and stored, with the checkpoint to go on from."""
+        """An epoch is done and stored."""
 
     @_builtins.property
     def finding(self) -> _tables_pb2.Finding:
@@ -545,6 +804,10 @@ class JobEvent(_message.Message):
     @_builtins.property
     def log(self) -> Global___LogLine:
         """A line of the job's log."""
+
+    @_builtins.property
+    def resumed(self) -> Global___Resumed:
+        """The job goes on from a checkpoint."""
 
     def __init__(
         self,
@@ -556,12 +819,13 @@ class JobEvent(_message.Message):
         epoch: Global___EpochRecord | None = ...,
         finding: _tables_pb2.Finding | None = ...,
         log: Global___LogLine | None = ...,
+        resumed: Global___Resumed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finding", b"finding", "kind", b"kind", "log", b"log", "state", b"state", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finding", b"finding", "kind", b"kind", "log", b"log", "resumed", b"resumed", "state", b"state", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "finding", b"finding", "kind", b"kind", "log", b"log", "seq", b"seq", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "finding", b"finding", "kind", b"kind", "log", b"log", "resumed", b"resumed", "seq", b"seq", "state", b"state", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "epoch", "finding", "log"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["state", "epoch", "finding", "log", "resumed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -630,6 +894,48 @@ class EpochRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EpochRecord: _TypeAlias = EpochRecord  # noqa: Y015
+
+@_typing.final
+class Resumed(_message.Message):
+    """An attempt goes on where a checkpoint of an earlier one stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    BITWISE_EQUAL_FIELD_NUMBER: _builtins.int
+    REWOUND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Epochs that are done there; 0 = the job begins anew."""
+    batch: _builtins.int
+    """Batches of the next epoch that are done there."""
+    bitwise_equal: _builtins.bool
+    """Whether everything learned from here on has the bits of a run that was never interrupted. Not where the device, the
+    number of threads or the version of PyTorch is another than before.
+    """
+    rewound: _builtins.bool
+    """Whether epochs after `epoch` were stored before and are taken back: what was computed again differs from what they
+    had told. Their events come once more; `GetHistory` tells the new figures.
+    """
+    reason: _builtins.str
+    """Why the bits may differ, why epochs are taken back, why it is not the newest checkpoint; empty where all is well."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        batch: _builtins.int = ...,
+        bitwise_equal: _builtins.bool = ...,
+        rewound: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "bitwise_equal", b"bitwise_equal", "epoch", b"epoch", "reason", b"reason", "rewound", b"rewound"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resumed: _TypeAlias = Resumed  # noqa: Y015
 
 @_typing.final
 class LogLine(_message.Message):

@@ -50,6 +50,11 @@ class JobServiceStub:
                 request_serializer=traind_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_jobs__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.ListQueue = channel.unary_unary(
+                '/traind.v1.JobService/ListQueue',
+                request_serializer=traind_dot_v1_dot_jobs__pb2.ListQueueRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_jobs__pb2.ListQueueResponse.FromString,
+                _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/traind.v1.JobService/CancelJob',
                 request_serializer=traind_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
@@ -63,6 +68,16 @@ class JobServiceStub:
         self.ResumeJob = channel.unary_unary(
                 '/traind.v1.JobService/ResumeJob',
                 request_serializer=traind_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/traind.v1.JobService/RetryJob',
+                request_serializer=traind_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
+        self.ForkJob = channel.unary_unary(
+                '/traind.v1.JobService/ForkJob',
+                request_serializer=traind_dot_v1_dot_jobs__pb2.ForkJobRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
         self.WatchJob = channel.unary_stream(
@@ -85,7 +100,8 @@ class JobServiceServicer:
         """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
         SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), TOO_MANY_PARAMETERS, REQUEST_ID_REUSED.
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
+        is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +118,17 @@ class JobServiceServicer:
 
     def ListJobs(self, request, context):
         """Lists the caller's jobs, newest first. Needs scope `read`.
+
+        Errors: INVALID_FIELD (a page token that is not from the answer before).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQueue(self, request, context):
+        """Lists the jobs of all users that hold a slot or wait for one, in the order in which they are begun, with who holds
+        the slots and why each waits. What a job is stays with its owner: its name, display name and data set are told to
+        the owner and to an administrator only. Needs scope `read`.
 
         Errors: INVALID_FIELD (a page token that is not from the answer before).
         """
@@ -137,11 +164,39 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryJob(self, request, context):
+        """Takes a job that FAILED or was CANCELLED once more, as a new job with `parent`: the same data set, spec and seed. Where
+        a checkpoint was kept and what ended the job was not its spec or data, it goes on from there with the history until
+        then (after TIME_LIMIT, WORKER_LOST, STORAGE_FULL, OUT_OF_MEMORY, INTERNAL, and CANCELLED); else it begins anew.
+        `max_seconds` counts anew, and the limits are those of today. Webhooks that the server does not know any more are left
+        out, and a line of the new job's log says so. Needs scope `submit`.
+
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (it SUCCEEDED, or has not ended),
+        TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkJob(self, request, context):
+        """Takes a new job, with `parent`, that goes on from another's last checkpoint and learns on in a changed way: more
+        epochs, another rate, optimizer, batch size or schedule. It has the history of the parent until the checkpoint. Data
+        set, network, preprocessing, split, loss, type of numbers and seed are the parent's. What the optimizer remembers is
+        kept where the optimizer is of the same kind. Webhooks are the parent's, as with RetryJob. Needs scope `submit`.
+
+        Errors: INVALID_FIELD (also a way to learn that is not the parent's, and `epochs` not above those of the checkpoint),
+        RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (the job has no checkpoint: none is kept yet, or it was
+        dropped, or nothing was iterated), DATA_CORRUPT (the checkpoint), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
-        """Sends a job's events, those of the past first, and ends after the event with the job's end. Sequence numbers are
-        dense, so a watcher that lost its connection goes on with the number after the last one it saw. Over REST: server-
-        sent events with `id:` = seq and a last `event: end`, or one JSON object a line with `Accept: application/x-ndjson`;
-        `Last-Event-ID` is understood. Needs scope `read`.
+        """Sends a job's events, those of the past first, and ends after the event with the job's end; with `stored_only` after
+        those of the past. Sequence numbers are dense, so a watcher that lost its connection goes on with the number after
+        the last one it saw. Over REST: server-sent events with `id:` = seq and a last `event: end`, or one JSON object a line
+        with `Accept: application/x-ndjson`; `Last-Event-ID` is understood. Needs scope `read`.
 
         Errors: RESOURCE_NOT_FOUND, SHUTTING_DOWN.
         """
@@ -177,6 +232,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=traind_dot_v1_dot_jobs__pb2.ListJobsRequest.FromString,
                     response_serializer=traind_dot_v1_dot_jobs__pb2.ListJobsResponse.SerializeToString,
             ),
+            'ListQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueue,
+                    request_deserializer=traind_dot_v1_dot_jobs__pb2.ListQueueRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_jobs__pb2.ListQueueResponse.SerializeToString,
+            ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=traind_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
@@ -190,6 +250,16 @@ def add_JobServiceServicer_to_server(servicer, server):
             'ResumeJob': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeJob,
                     request_deserializer=traind_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=traind_dot_v1_dot_jobs__pb2.RetryJobRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'ForkJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkJob,
+                    request_deserializer=traind_dot_v1_dot_jobs__pb2.ForkJobRequest.FromString,
                     response_serializer=traind_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
@@ -296,6 +366,33 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
+    def ListQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.JobService/ListQueue',
+            traind_dot_v1_dot_jobs__pb2.ListQueueRequest.SerializeToString,
+            traind_dot_v1_dot_jobs__pb2.ListQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelJob(request,
             target,
             options=(),
@@ -365,6 +462,60 @@ class JobService:
             target,
             '/traind.v1.JobService/ResumeJob',
             traind_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+            traind_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.JobService/RetryJob',
+            traind_dot_v1_dot_jobs__pb2.RetryJobRequest.SerializeToString,
+            traind_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.JobService/ForkJob',
+            traind_dot_v1_dot_jobs__pb2.ForkJobRequest.SerializeToString,
             traind_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

@@ -37,7 +37,8 @@ class JobServiceStub:
     """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
     SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), TOO_MANY_PARAMETERS, REQUEST_ID_REUSED.
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
+    is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     """Gets a job. Needs scope `read`.
@@ -46,6 +47,13 @@ class JobServiceStub:
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
     """Lists the caller's jobs, newest first. Needs scope `read`.
+
+    Errors: INVALID_FIELD (a page token that is not from the answer before).
+    """
+    ListQueue: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListQueueRequest, _jobs_pb2.ListQueueResponse]
+    """Lists the jobs of all users that hold a slot or wait for one, in the order in which they are begun, with who holds
+    the slots and why each waits. What a job is stays with its owner: its name, display name and data set are told to
+    the owner and to an administrator only. Needs scope `read`.
 
     Errors: INVALID_FIELD (a page token that is not from the answer before).
     """
@@ -65,11 +73,31 @@ class JobServiceStub:
 
     Errors: RESOURCE_NOT_FOUND, WRONG_STATE (it is not paused).
     """
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]
+    """Takes a job that FAILED or was CANCELLED once more, as a new job with `parent`: the same data set, spec and seed. Where
+    a checkpoint was kept and what ended the job was not its spec or data, it goes on from there with the history until
+    then (after TIME_LIMIT, WORKER_LOST, STORAGE_FULL, OUT_OF_MEMORY, INTERNAL, and CANCELLED); else it begins anew.
+    `max_seconds` counts anew, and the limits are those of today. Webhooks that the server does not know any more are left
+    out, and a line of the new job's log says so. Needs scope `submit`.
+
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (it SUCCEEDED, or has not ended),
+    TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    """
+    ForkJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ForkJobRequest, _jobs_pb2.Job]
+    """Takes a new job, with `parent`, that goes on from another's last checkpoint and learns on in a changed way: more
+    epochs, another rate, optimizer, batch size or schedule. It has the history of the parent until the checkpoint. Data
+    set, network, preprocessing, split, loss, type of numbers and seed are the parent's. What the optimizer remembers is
+    kept where the optimizer is of the same kind. Webhooks are the parent's, as with RetryJob. Needs scope `submit`.
+
+    Errors: INVALID_FIELD (also a way to learn that is not the parent's, and `epochs` not above those of the checkpoint),
+    RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (the job has no checkpoint: none is kept yet, or it was
+    dropped, or nothing was iterated), DATA_CORRUPT (the checkpoint), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.JobEvent]
-    """Sends a job's events, those of the past first, and ends after the event with the job's end. Sequence numbers are
-    dense, so a watcher that lost its connection goes on with the number after the last one it saw. Over REST: server-
-    sent events with `id:` = seq and a last `event: end`, or one JSON object a line with `Accept: application/x-ndjson`;
-    `Last-Event-ID` is understood. Needs scope `read`.
+    """Sends a job's events, those of the past first, and ends after the event with the job's end; with `stored_only` after
+    those of the past. Sequence numbers are dense, so a watcher that lost its connection goes on with the number after
+    the last one it saw. Over REST: server-sent events with `id:` = seq and a last `event: end`, or one JSON object a line
+    with `Accept: application/x-ndjson`; `Last-Event-ID` is understood. Needs scope `read`.
 
     Errors: RESOURCE_NOT_FOUND, SHUTTING_DOWN.
     """
@@ -89,7 +117,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
     SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), TOO_MANY_PARAMETERS, REQUEST_ID_REUSED.
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
+    is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Gets a job. Needs scope `read`.
@@ -98,6 +127,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists the caller's jobs, newest first. Needs scope `read`.
+
+    Errors: INVALID_FIELD (a page token that is not from the answer before).
+    """
+    ListQueue: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListQueueRequest, _jobs_pb2.ListQueueResponse]  # type: ignore[assignment]
+    """Lists the jobs of all users that hold a slot or wait for one, in the order in which they are begun, with who holds
+    the slots and why each waits. What a job is stays with its owner: its name, display name and data set are told to
+    the owner and to an administrator only. Needs scope `read`.
 
     Errors: INVALID_FIELD (a page token that is not from the answer before).
     """
@@ -117,11 +153,31 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Errors: RESOURCE_NOT_FOUND, WRONG_STATE (it is not paused).
     """
+    RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """Takes a job that FAILED or was CANCELLED once more, as a new job with `parent`: the same data set, spec and seed. Where
+    a checkpoint was kept and what ended the job was not its spec or data, it goes on from there with the history until
+    then (after TIME_LIMIT, WORKER_LOST, STORAGE_FULL, OUT_OF_MEMORY, INTERNAL, and CANCELLED); else it begins anew.
+    `max_seconds` counts anew, and the limits are those of today. Webhooks that the server does not know any more are left
+    out, and a line of the new job's log says so. Needs scope `submit`.
+
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (it SUCCEEDED, or has not ended),
+    TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    """
+    ForkJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ForkJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """Takes a new job, with `parent`, that goes on from another's last checkpoint and learns on in a changed way: more
+    epochs, another rate, optimizer, batch size or schedule. It has the history of the parent until the checkpoint. Data
+    set, network, preprocessing, split, loss, type of numbers and seed are the parent's. What the optimizer remembers is
+    kept where the optimizer is of the same kind. Webhooks are the parent's, as with RetryJob. Needs scope `submit`.
+
+    Errors: INVALID_FIELD (also a way to learn that is not the parent's, and `epochs` not above those of the checkpoint),
+    RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (the job has no checkpoint: none is kept yet, or it was
+    dropped, or nothing was iterated), DATA_CORRUPT (the checkpoint), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
-    """Sends a job's events, those of the past first, and ends after the event with the job's end. Sequence numbers are
-    dense, so a watcher that lost its connection goes on with the number after the last one it saw. Over REST: server-
-    sent events with `id:` = seq and a last `event: end`, or one JSON object a line with `Accept: application/x-ndjson`;
-    `Last-Event-ID` is understood. Needs scope `read`.
+    """Sends a job's events, those of the past first, and ends after the event with the job's end; with `stored_only` after
+    those of the past. Sequence numbers are dense, so a watcher that lost its connection goes on with the number after
+    the last one it saw. Over REST: server-sent events with `id:` = seq and a last `event: end`, or one JSON object a line
+    with `Accept: application/x-ndjson`; `Last-Event-ID` is understood. Needs scope `read`.
 
     Errors: RESOURCE_NOT_FOUND, SHUTTING_DOWN.
     """
@@ -144,7 +200,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
         SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), TOO_MANY_PARAMETERS, REQUEST_ID_REUSED.
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
+        is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -165,6 +222,19 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListJobsResponse, _abc.Awaitable[_jobs_pb2.ListJobsResponse]]:
         """Lists the caller's jobs, newest first. Needs scope `read`.
+
+        Errors: INVALID_FIELD (a page token that is not from the answer before).
+        """
+
+    @_abc_1.abstractmethod
+    def ListQueue(
+        self,
+        request: _jobs_pb2.ListQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ListQueueResponse, _abc.Awaitable[_jobs_pb2.ListQueueResponse]]:
+        """Lists the jobs of all users that hold a slot or wait for one, in the order in which they are begun, with who holds
+        the slots and why each waits. What a job is stays with its owner: its name, display name and data set are told to
+        the owner and to an administrator only. Needs scope `read`.
 
         Errors: INVALID_FIELD (a page token that is not from the answer before).
         """
@@ -204,15 +274,47 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _jobs_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """Takes a job that FAILED or was CANCELLED once more, as a new job with `parent`: the same data set, spec and seed. Where
+        a checkpoint was kept and what ended the job was not its spec or data, it goes on from there with the history until
+        then (after TIME_LIMIT, WORKER_LOST, STORAGE_FULL, OUT_OF_MEMORY, INTERNAL, and CANCELLED); else it begins anew.
+        `max_seconds` counts anew, and the limits are those of today. Webhooks that the server does not know any more are left
+        out, and a line of the new job's log says so. Needs scope `submit`.
+
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (it SUCCEEDED, or has not ended),
+        TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ForkJob(
+        self,
+        request: _jobs_pb2.ForkJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """Takes a new job, with `parent`, that goes on from another's last checkpoint and learns on in a changed way: more
+        epochs, another rate, optimizer, batch size or schedule. It has the history of the parent until the checkpoint. Data
+        set, network, preprocessing, split, loss, type of numbers and seed are the parent's. What the optimizer remembers is
+        kept where the optimizer is of the same kind. Webhooks are the parent's, as with RetryJob. Needs scope `submit`.
+
+        Errors: INVALID_FIELD (also a way to learn that is not the parent's, and `epochs` not above those of the checkpoint),
+        RESOURCE_NOT_FOUND (also the data set), WRONG_STATE (the job has no checkpoint: none is kept yet, or it was
+        dropped, or nothing was iterated), DATA_CORRUPT (the checkpoint), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
     def WatchJob(
         self,
         request: _jobs_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.JobEvent], _abc.AsyncIterator[_jobs_pb2.JobEvent]]:
-        """Sends a job's events, those of the past first, and ends after the event with the job's end. Sequence numbers are
-        dense, so a watcher that lost its connection goes on with the number after the last one it saw. Over REST: server-
-        sent events with `id:` = seq and a last `event: end`, or one JSON object a line with `Accept: application/x-ndjson`;
-        `Last-Event-ID` is understood. Needs scope `read`.
+        """Sends a job's events, those of the past first, and ends after the event with the job's end; with `stored_only` after
+        those of the past. Sequence numbers are dense, so a watcher that lost its connection goes on with the number after
+        the last one it saw. Over REST: server-sent events with `id:` = seq and a last `event: end`, or one JSON object a line
+        with `Accept: application/x-ndjson`; `Last-Event-ID` is understood. Needs scope `read`.
 
         Errors: RESOURCE_NOT_FOUND, SHUTTING_DOWN.
         """

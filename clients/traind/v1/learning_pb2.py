@@ -28,7 +28,7 @@ from traind.v1 import optimizers_pb2 as traind_dot_v1_dot_optimizers__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18traind/v1/learning.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1atraind/v1/optimizers.proto\x1a\x16traind/v1/tables.proto\"\xba\x01\n\x05Learn\x12\'\n\x08gradient\x18\x01 \x01(\x0b\x32\x13.traind.v1.GradientH\x00\x12!\n\x05\x65xact\x18\x02 \x01(\x0b\x32\x10.traind.v1.ExactH\x00\x12\x34\n\x0fperceptron_rule\x18\x03 \x01(\x0b\x32\x19.traind.v1.PerceptronRuleH\x00\x12!\n\x05given\x18\x04 \x01(\x0b\x32\x10.traind.v1.GivenH\x00\x42\x0c\n\x03way\x12\x05\xbaH\x02\x08\x01\"\xd8\x04\n\x08Gradient\x12-\n\toptimizer\x18\x01 \x01(\x0b\x32\x14.traind.v1.OptimizerB\x04\xe2\x41\x01\x01\x12$\n\x06\x65pochs\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12(\n\nbatch_size\x18\x03 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\x80\x80@(\x01H\x01\x88\x01\x01\x12\x34\n\x04keep\x18\x04 \x01(\x0e\x32\x18.traind.v1.Gradient.KeepB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x08schedule\x18\x05 \x01(\x0b\x32\x13.traind.v1.ScheduleB\x04\xe2\x41\x01\x01\x12+\n\x04\x63lip\x18\x06 \x01(\x0b\x32\x17.traind.v1.GradientClipB\x04\xe2\x41\x01\x01\x12\x36\n\x0e\x65\x61rly_stopping\x18\x07 \x01(\x0b\x32\x18.traind.v1.EarlyStoppingB\x04\xe2\x41\x01\x01\x12\x37\n\x0bmax_seconds\x18\x08 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x38\x13~A!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x12\x34\n\x04path\x18\t \x01(\x0e\x32\x18.traind.v1.Gradient.PathB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\"0\n\x04Keep\x12\x14\n\x10KEEP_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42\x45ST\x10\x01\x12\x08\n\x04LAST\x10\x02\":\n\x04Path\x12\x14\n\x10PATH_UNSPECIFIED\x10\x00\x12\x0b\n\x07GENERAL\x10\x01\x12\x0f\n\x0bWRITTEN_OUT\x10\x02\x42\t\n\x07_epochsB\r\n\x0b_batch_sizeB\x0e\n\x0c_max_seconds\"m\n\rEarlyStopping\x12&\n\x08patience\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12\'\n\tmin_delta\x18\x02 \x01(\x01\x42\x14\xe2\x41\x01\x01\xbaH\r\x12\x0b)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x42\x0b\n\t_patience\"\x07\n\x05\x45xact\"A\n\x0ePerceptronRule\x12$\n\x06\x65pochs\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x42\t\n\x07_epochs\"\x8b\x01\n\x05Given\x12?\n\x07weights\x18\x01 \x03(\x0b\x32\x1d.traind.v1.Given.WeightsEntryB\x0f\xe2\x41\x01\x02\xbaH\x08\x9a\x01\x05\x08\x01\x10\x80\x08\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18traind/v1/learning.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1atraind/v1/optimizers.proto\x1a\x16traind/v1/tables.proto\"\xba\x01\n\x05Learn\x12\'\n\x08gradient\x18\x01 \x01(\x0b\x32\x13.traind.v1.GradientH\x00\x12!\n\x05\x65xact\x18\x02 \x01(\x0b\x32\x10.traind.v1.ExactH\x00\x12\x34\n\x0fperceptron_rule\x18\x03 \x01(\x0b\x32\x19.traind.v1.PerceptronRuleH\x00\x12!\n\x05given\x18\x04 \x01(\x0b\x32\x10.traind.v1.GivenH\x00\x42\x0c\n\x03way\x12\x05\xbaH\x02\x08\x01\"\x8b\x05\n\x08Gradient\x12-\n\toptimizer\x18\x01 \x01(\x0b\x32\x14.traind.v1.OptimizerB\x04\xe2\x41\x01\x01\x12$\n\x06\x65pochs\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12(\n\nbatch_size\x18\x03 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\x80\x80@(\x01H\x01\x88\x01\x01\x12\x34\n\x04keep\x18\x04 \x01(\x0e\x32\x18.traind.v1.Gradient.KeepB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12+\n\x08schedule\x18\x05 \x01(\x0b\x32\x13.traind.v1.ScheduleB\x04\xe2\x41\x01\x01\x12+\n\x04\x63lip\x18\x06 \x01(\x0b\x32\x17.traind.v1.GradientClipB\x04\xe2\x41\x01\x01\x12\x36\n\x0e\x65\x61rly_stopping\x18\x07 \x01(\x0b\x32\x18.traind.v1.EarlyStoppingB\x04\xe2\x41\x01\x01\x12\x37\n\x0bmax_seconds\x18\x08 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x38\x13~A!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x12\x34\n\x04path\x18\t \x01(\x0e\x32\x18.traind.v1.Gradient.PathB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12\x31\n\x0b\x63heckpoints\x18\n \x01(\x0b\x32\x16.traind.v1.CheckpointsB\x04\xe2\x41\x01\x01\"0\n\x04Keep\x12\x14\n\x10KEEP_UNSPECIFIED\x10\x00\x12\x08\n\x04\x42\x45ST\x10\x01\x12\x08\n\x04LAST\x10\x02\":\n\x04Path\x12\x14\n\x10PATH_UNSPECIFIED\x10\x00\x12\x0b\n\x07GENERAL\x10\x01\x12\x0f\n\x0bWRITTEN_OUT\x10\x02\x42\t\n\x07_epochsB\r\n\x0b_batch_sizeB\x0e\n\x0c_max_seconds\"\x97\x01\n\x0b\x43heckpoints\x12*\n\x0c\x65very_epochs\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12\x39\n\revery_seconds\x18\x02 \x01(\x01\x42\x1d\xe2\x41\x01\x01\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x18\xf5@!\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x42\x0f\n\r_every_epochsB\x10\n\x0e_every_seconds\"m\n\rEarlyStopping\x12&\n\x08patience\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x12\'\n\tmin_delta\x18\x02 \x01(\x01\x42\x14\xe2\x41\x01\x01\xbaH\r\x12\x0b)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x42\x0b\n\t_patience\"\x07\n\x05\x45xact\"A\n\x0ePerceptronRule\x12$\n\x06\x65pochs\x18\x01 \x01(\x05\x42\x0f\xe2\x41\x01\x01\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01H\x00\x88\x01\x01\x42\t\n\x07_epochs\"\x8b\x01\n\x05Given\x12?\n\x07weights\x18\x01 \x03(\x0b\x32\x1d.traind.v1.Given.WeightsEntryB\x0f\xe2\x41\x01\x02\xbaH\x08\x9a\x01\x05\x08\x01\x10\x80\x08\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADIENT'].fields_by_name['max_seconds']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\0008\023~A!\000\000\000\000\000\000\000\000@\001'
   _globals['_GRADIENT'].fields_by_name['path']._loaded_options = None
   _globals['_GRADIENT'].fields_by_name['path']._serialized_options = b'\342A\001\001\272H\005\202\001\002\020\001'
+  _globals['_GRADIENT'].fields_by_name['checkpoints']._loaded_options = None
+  _globals['_GRADIENT'].fields_by_name['checkpoints']._serialized_options = b'\342A\001\001'
+  _globals['_CHECKPOINTS'].fields_by_name['every_epochs']._loaded_options = None
+  _globals['_CHECKPOINTS'].fields_by_name['every_epochs']._serialized_options = b'\342A\001\001\272H\010\032\006\030\300\204=(\001'
+  _globals['_CHECKPOINTS'].fields_by_name['every_seconds']._loaded_options = None
+  _globals['_CHECKPOINTS'].fields_by_name['every_seconds']._serialized_options = b'\342A\001\001\272H\026\022\024\031\000\000\000\000\000\030\365@!\000\000\000\000\000\000\000\000@\001'
   _globals['_EARLYSTOPPING'].fields_by_name['patience']._loaded_options = None
   _globals['_EARLYSTOPPING'].fields_by_name['patience']._serialized_options = b'\342A\001\001\272H\010\032\006\030\300\204=(\001'
   _globals['_EARLYSTOPPING'].fields_by_name['min_delta']._loaded_options = None
@@ -68,19 +74,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEARN']._serialized_start=154
   _globals['_LEARN']._serialized_end=340
   _globals['_GRADIENT']._serialized_start=343
-  _globals['_GRADIENT']._serialized_end=943
-  _globals['_GRADIENT_KEEP']._serialized_start=793
-  _globals['_GRADIENT_KEEP']._serialized_end=841
-  _globals['_GRADIENT_PATH']._serialized_start=843
-  _globals['_GRADIENT_PATH']._serialized_end=901
-  _globals['_EARLYSTOPPING']._serialized_start=945
-  _globals['_EARLYSTOPPING']._serialized_end=1054
-  _globals['_EXACT']._serialized_start=1056
-  _globals['_EXACT']._serialized_end=1063
-  _globals['_PERCEPTRONRULE']._serialized_start=1065
-  _globals['_PERCEPTRONRULE']._serialized_end=1130
-  _globals['_GIVEN']._serialized_start=1133
-  _globals['_GIVEN']._serialized_end=1272
-  _globals['_GIVEN_WEIGHTSENTRY']._serialized_start=1207
-  _globals['_GIVEN_WEIGHTSENTRY']._serialized_end=1272
+  _globals['_GRADIENT']._serialized_end=994
+  _globals['_GRADIENT_KEEP']._serialized_start=844
+  _globals['_GRADIENT_KEEP']._serialized_end=892
+  _globals['_GRADIENT_PATH']._serialized_start=894
+  _globals['_GRADIENT_PATH']._serialized_end=952
+  _globals['_CHECKPOINTS']._serialized_start=997
+  _globals['_CHECKPOINTS']._serialized_end=1148
+  _globals['_EARLYSTOPPING']._serialized_start=1150
+  _globals['_EARLYSTOPPING']._serialized_end=1259
+  _globals['_EXACT']._serialized_start=1261
+  _globals['_EXACT']._serialized_end=1268
+  _globals['_PERCEPTRONRULE']._serialized_start=1270
+  _globals['_PERCEPTRONRULE']._serialized_end=1335
+  _globals['_GIVEN']._serialized_start=1338
+  _globals['_GIVEN']._serialized_end=1477
+  _globals['_GIVEN_WEIGHTSENTRY']._serialized_start=1412
+  _globals['_GIVEN_WEIGHTSENTRY']._serialized_end=1477
 # @@protoc_insertion_point(module_scope)

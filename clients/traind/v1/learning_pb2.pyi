@@ -132,6 +132,7 @@ class Gradient(_message.Message):
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     MAX_SECONDS_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """Passes over the training rows; absent = 10."""
     batch_size: _builtins.int
@@ -140,8 +141,9 @@ class Gradient(_message.Message):
     """Which weights the model keeps."""
     max_seconds: _builtins.float
     """Seconds of learning after which no epoch begins, and the one under way ends; the model is then of the epochs that
-    are done, and a finding TIME_LIMIT says so. Where not one is done the job fails with TIME_LIMIT. Time of an attempt
-    that was lost since its last checkpoint does not count. Where time decides, two runs may differ.
+    are done, and a finding TIME_LIMIT says so. Where not one is done the job fails with TIME_LIMIT. Where it stood is
+    kept, within an epoch too: RetryJob and ForkJob go on from there. Time of an attempt that was lost since its last
+    checkpoint does not count. Where time decides, two runs may differ.
     """
     path: Global___Gradient.Path.ValueType
     """How the steps are computed."""
@@ -161,6 +163,10 @@ class Gradient(_message.Message):
     def early_stopping(self) -> Global___EarlyStopping:
         """When to stop before all epochs are done; absent = never. Needs held-out rows."""
 
+    @_builtins.property
+    def checkpoints(self) -> Global___Checkpoints:
+        """How often it is kept where a lost job goes on; absent = after every epoch, and every 60 seconds within one."""
+
     def __init__(
         self,
         *,
@@ -173,10 +179,11 @@ class Gradient(_message.Message):
         early_stopping: Global___EarlyStopping | None = ...,
         max_seconds: _builtins.float | None = ...,
         path: Global___Gradient.Path.ValueType = ...,
+        checkpoints: Global___Checkpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_epochs", b"_epochs", "_max_seconds", b"_max_seconds", "batch_size", b"batch_size", "clip", b"clip", "early_stopping", b"early_stopping", "epochs", b"epochs", "max_seconds", b"max_seconds", "optimizer", b"optimizer", "schedule", b"schedule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_epochs", b"_epochs", "_max_seconds", b"_max_seconds", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip", b"clip", "early_stopping", b"early_stopping", "epochs", b"epochs", "max_seconds", b"max_seconds", "optimizer", b"optimizer", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_epochs", b"_epochs", "_max_seconds", b"_max_seconds", "batch_size", b"batch_size", "clip", b"clip", "early_stopping", b"early_stopping", "epochs", b"epochs", "keep", b"keep", "max_seconds", b"max_seconds", "optimizer", b"optimizer", "path", b"path", "schedule", b"schedule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_epochs", b"_epochs", "_max_seconds", b"_max_seconds", "batch_size", b"batch_size", "checkpoints", b"checkpoints", "clip", b"clip", "early_stopping", b"early_stopping", "epochs", b"epochs", "keep", b"keep", "max_seconds", b"max_seconds", "optimizer", b"optimizer", "path", b"path", "schedule", b"schedule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -192,6 +199,43 @@ class Gradient(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
 
 Global___Gradient: _TypeAlias = Gradient  # noqa: Y015
+
+@_typing.final
+class Checkpoints(_message.Message):
+    """How often a job keeps where it stands. What was learned since then is learned once more when its worker is lost, to
+    the same bits; the figures of epochs are stored whether or not a checkpoint goes with them. Epochs shorter than 50 ms
+    are stored together, with one checkpoint. The last two are kept: where the newer one is damaged, the job goes on from
+    the older one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_EPOCHS_FIELD_NUMBER: _builtins.int
+    EVERY_SECONDS_FIELD_NUMBER: _builtins.int
+    every_epochs: _builtins.int
+    """After so many epochs; absent = 1."""
+    every_seconds: _builtins.float
+    """After so many seconds too, within an epoch if need be; absent = 60."""
+    def __init__(
+        self,
+        *,
+        every_epochs: _builtins.int | None = ...,
+        every_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_every_epochs", b"_every_epochs", "_every_seconds", b"_every_seconds", "every_epochs", b"every_epochs", "every_seconds", b"every_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_every_epochs", b"_every_epochs", "_every_seconds", b"_every_seconds", "every_epochs", b"every_epochs", "every_seconds", b"every_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__every_epochs: _TypeAlias = _typing.Literal["every_epochs"]  # noqa: Y015
+    _WhichOneofArgType__every_epochs: _TypeAlias = _typing.Literal["_every_epochs", b"_every_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__every_seconds: _TypeAlias = _typing.Literal["every_seconds"]  # noqa: Y015
+    _WhichOneofArgType__every_seconds: _TypeAlias = _typing.Literal["_every_seconds", b"_every_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__every_epochs) -> _WhichOneofReturnType__every_epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__every_seconds) -> _WhichOneofReturnType__every_seconds | None: ...
+
+Global___Checkpoints: _TypeAlias = Checkpoints  # noqa: Y015
 
 @_typing.final
 class EarlyStopping(_message.Message):

@@ -32,7 +32,7 @@ from traind.v1 import specs_pb2 as traind_dot_v1_dot_specs__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xa7\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\tconfusion\x18\x10 \x03(\x0b\x32\x1a.traind.v1.ConfusionMatrixB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"/\n\x0fGetSplitRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"|\n\x08RowSplit\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x13\n\x0btrain_count\x18\x03 \x01(\x03\x12\x12\n\ntrain_rows\x18\x04 \x01(\x0c\x12\x11\n\tval_count\x18\x05 \x01(\x03\x12\x10\n\x08val_rows\x18\x06 \x01(\x0c\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\xb8\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding\x12-\n\tconfusion\x18\x06 \x01(\x0b\x32\x1a.traind.v1.ConfusionMatrix2\xc4\x05\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\x8d\x01\n\x08GetSplit\x12\x1a.traind.v1.GetSplitRequest\x1a\x13.traind.v1.RowSplit\"P\xda\x41\x04name\x82\xd3\xe4\x93\x02\x43\x12\x19/v1/{name=models/*}:splitZ&\x12$/v1/{name=models/*/versions/*}:split\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xd0\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\tconfusion\x18\x10 \x03(\x0b\x32\x1a.traind.v1.ConfusionMatrixB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x06origin\x18\x11 \x01(\x0b\x32\x11.traind.v1.OriginB\x04\xe2\x41\x01\x03\"\x9c\x01\n\x06Origin\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x15\n\x03job\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07\x64\x61taset\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x16\n\x04user\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"/\n\x0fGetSplitRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"|\n\x08RowSplit\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x13\n\x0btrain_count\x18\x03 \x01(\x03\x12\x12\n\ntrain_rows\x18\x04 \x01(\x0c\x12\x11\n\tval_count\x18\x05 \x01(\x03\x12\x10\n\x08val_rows\x18\x06 \x01(\x0c\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\xb8\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding\x12-\n\tconfusion\x18\x06 \x01(\x0b\x32\x1a.traind.v1.ConfusionMatrix\"2\n\x12\x45xportModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"J\n\x13\x45xportModelResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x9c\x01\n\x12ImportModelRequest\x12\x1e\n\x06upload\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x41\n\x08model_id\x18\x02 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12#\n\nrequest_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x32\xd9\x07\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\x8d\x01\n\x08GetSplit\x12\x1a.traind.v1.GetSplitRequest\x1a\x13.traind.v1.RowSplit\"P\xda\x41\x04name\x82\xd3\xe4\x93\x02\x43\x12\x19/v1/{name=models/*}:splitZ&\x12$/v1/{name=models/*/versions/*}:split\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*\x12\xa2\x01\n\x0b\x45xportModel\x12\x1d.traind.v1.ExportModelRequest\x1a\x1e.traind.v1.ExportModelResponse\"R\xda\x41\x04name\x82\xd3\xe4\x93\x02\x45\x12\x1a/v1/{name=models/*}:exportZ\'\x12%/v1/{name=models/*/versions/*}:export0\x01\x12n\n\x0bImportModel\x12\x1d.traind.v1.ImportModelRequest\x1a\x10.traind.v1.Model\".\xda\x41\x0fupload,model_id\x82\xd3\xe4\x93\x02\x16\"\x11/v1/models:import:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,6 +71,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL'].fields_by_name['engine']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['create_time']._loaded_options = None
   _globals['_MODEL'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['origin']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['origin']._serialized_options = b'\342A\001\003'
+  _globals['_ORIGIN'].fields_by_name['model']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_ORIGIN'].fields_by_name['job']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['job']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_ORIGIN'].fields_by_name['dataset']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['dataset']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_ORIGIN'].fields_by_name['user']._loaded_options = None
+  _globals['_ORIGIN'].fields_by_name['user']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_GETMODELREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -91,6 +101,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['loss']._serialized_options = b'\342A\001\001'
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['dof']._loaded_options = None
   _globals['_EVALUATEMODELREQUEST'].fields_by_name['dof']._serialized_options = b'\342A\001\001\272H\004\"\002(\001'
+  _globals['_EXPORTMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPORTMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['upload']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['upload']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['model_id']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\342A\001\001\272H(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$'
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\332A\004name\202\323\344\223\0027\022\023/v1/{name=models/*}Z \022\036/v1/{name=models/*/versions/*}'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
@@ -101,28 +119,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['GetSplit']._serialized_options = b'\332A\004name\202\323\344\223\002C\022\031/v1/{name=models/*}:splitZ&\022$/v1/{name=models/*/versions/*}:split'
   _globals['_MODELSERVICE'].methods_by_name['EvaluateModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['EvaluateModel']._serialized_options = b'\332A\014name,dataset\202\323\344\223\002O\"\034/v1/{name=models/*}:evaluate:\001*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['ExportModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ExportModel']._serialized_options = b'\332A\004name\202\323\344\223\002E\022\032/v1/{name=models/*}:exportZ\'\022%/v1/{name=models/*/versions/*}:export'
+  _globals['_MODELSERVICE'].methods_by_name['ImportModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ImportModel']._serialized_options = b'\332A\017upload,model_id\202\323\344\223\002\026\"\021/v1/models:import:\001*'
   _globals['_MODEL']._serialized_start=259
-  _globals['_MODEL']._serialized_end=810
-  _globals['_GETMODELREQUEST']._serialized_start=812
-  _globals['_GETMODELREQUEST']._serialized_end=859
-  _globals['_LISTMODELSREQUEST']._serialized_start=861
-  _globals['_LISTMODELSREQUEST']._serialized_end=946
-  _globals['_LISTMODELSRESPONSE']._serialized_start=948
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1027
-  _globals['_GETWEIGHTSREQUEST']._serialized_start=1029
-  _globals['_GETWEIGHTSREQUEST']._serialized_end=1078
-  _globals['_WEIGHTS']._serialized_start=1080
-  _globals['_WEIGHTS']._serialized_end=1206
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1141
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1206
-  _globals['_GETSPLITREQUEST']._serialized_start=1208
-  _globals['_GETSPLITREQUEST']._serialized_end=1255
-  _globals['_ROWSPLIT']._serialized_start=1257
-  _globals['_ROWSPLIT']._serialized_end=1381
-  _globals['_EVALUATEMODELREQUEST']._serialized_start=1384
-  _globals['_EVALUATEMODELREQUEST']._serialized_end=1545
-  _globals['_EVALUATION']._serialized_start=1548
-  _globals['_EVALUATION']._serialized_end=1732
-  _globals['_MODELSERVICE']._serialized_start=1735
-  _globals['_MODELSERVICE']._serialized_end=2443
+  _globals['_MODEL']._serialized_end=851
+  _globals['_ORIGIN']._serialized_start=854
+  _globals['_ORIGIN']._serialized_end=1010
+  _globals['_GETMODELREQUEST']._serialized_start=1012
+  _globals['_GETMODELREQUEST']._serialized_end=1059
+  _globals['_LISTMODELSREQUEST']._serialized_start=1061
+  _globals['_LISTMODELSREQUEST']._serialized_end=1146
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1148
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1227
+  _globals['_GETWEIGHTSREQUEST']._serialized_start=1229
+  _globals['_GETWEIGHTSREQUEST']._serialized_end=1278
+  _globals['_WEIGHTS']._serialized_start=1280
+  _globals['_WEIGHTS']._serialized_end=1406
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1341
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1406
+  _globals['_GETSPLITREQUEST']._serialized_start=1408
+  _globals['_GETSPLITREQUEST']._serialized_end=1455
+  _globals['_ROWSPLIT']._serialized_start=1457
+  _globals['_ROWSPLIT']._serialized_end=1581
+  _globals['_EVALUATEMODELREQUEST']._serialized_start=1584
+  _globals['_EVALUATEMODELREQUEST']._serialized_end=1745
+  _globals['_EVALUATION']._serialized_start=1748
+  _globals['_EVALUATION']._serialized_end=1932
+  _globals['_EXPORTMODELREQUEST']._serialized_start=1934
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1984
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1986
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=2060
+  _globals['_IMPORTMODELREQUEST']._serialized_start=2063
+  _globals['_IMPORTMODELREQUEST']._serialized_end=2219
+  _globals['_MODELSERVICE']._serialized_start=2222
+  _globals['_MODELSERVICE']._serialized_end=3207
 # @@protoc_insertion_point(module_scope)

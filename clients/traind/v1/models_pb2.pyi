@@ -44,6 +44,7 @@ class Model(_message.Message):
     CONFUSION_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{owner}.{id}/versions/{n}`."""
     display_name: _builtins.str
@@ -51,7 +52,7 @@ class Model(_message.Message):
     job: _builtins.str
     """The job that made it."""
     dataset: _builtins.str
-    """The data set it was trained with."""
+    """The data set it was trained with; of an imported model `imported/` and the name that it had where that was trained."""
     parameter_count: _builtins.int
     """Weights and biases."""
     weights_sha256: _builtins.str
@@ -92,6 +93,10 @@ class Model(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def origin(self) -> Global___Origin:
+        """Where it was trained, if it was imported."""
+
     def __init__(
         self,
         *,
@@ -111,14 +116,57 @@ class Model(_message.Message):
         confusion: _abc.Iterable[_tables_pb2.ConfusionMatrix] | None = ...,
         engine: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        origin: Global___Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "origin", b"origin", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "confusion", b"confusion", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "engine", b"engine", "findings", b"findings", "inputs", b"inputs", "job", b"job", "metrics", b"metrics", "name", b"name", "outputs", b"outputs", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "confusion", b"confusion", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "engine", b"engine", "findings", b"findings", "inputs", b"inputs", "job", b"job", "metrics", b"metrics", "name", b"name", "origin", b"origin", "outputs", b"outputs", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Origin(_message.Message):
+    """Where an imported model was trained, as its file says. These are texts of another server: nothing here is looked up by
+    them, and nobody is let in for them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model: `models/{owner}.{id}/versions/{n}`."""
+    job: _builtins.str
+    """The job that made it: `jobs/{uuid}`."""
+    dataset: _builtins.str
+    """The data set: `datasets/{owner}.{id}/versions/{n}`."""
+    user: _builtins.str
+    """The user who trained it."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        job: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        user: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset", b"dataset", "job", b"job", "model", b"model", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):
@@ -416,3 +464,87 @@ class Evaluation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class ExportModelRequest(_message.Message):
+    """Asks for a model as a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in GetModelRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportModelRequest: _TypeAlias = ExportModelRequest  # noqa: Y015
+
+@_typing.final
+class ExportModelResponse(_message.Message):
+    """One part of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    file_name: _builtins.str
+    """What the file may be called: `kim.churn-3.safetensors`; in the first message only."""
+    size_bytes: _builtins.int
+    """Bytes of the whole file; in the first message only."""
+    data: _builtins.bytes
+    """At most 1 MiB, in the file's order."""
+    def __init__(
+        self,
+        *,
+        file_name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file_name", b"file_name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportModelResponse: _TypeAlias = ExportModelResponse  # noqa: Y015
+
+@_typing.final
+class ImportModelRequest(_message.Message):
+    """Asks for a model made of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    upload: _builtins.str
+    """The upload that holds the file: `uploads/{uuid}`."""
+    model_id: _builtins.str
+    """The id below the owner: `churn`. Empty = the one that it had where it was trained."""
+    request_id: _builtins.str
+    """A UUID that makes the call safe to repeat: the same id with the same request answers the model that was made before,
+    with another one it is refused (REQUEST_ID_REUSED). Kept as long as the job.
+    """
+    def __init__(
+        self,
+        *,
+        upload: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "request_id", b"request_id", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015

@@ -63,6 +63,16 @@ class ModelServiceStub:
                 request_serializer=traind_dot_v1_dot_models__pb2.EvaluateModelRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_models__pb2.Evaluation.FromString,
                 _registered_method=True)
+        self.ExportModel = channel.unary_stream(
+                '/traind.v1.ModelService/ExportModel',
+                request_serializer=traind_dot_v1_dot_models__pb2.ExportModelRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.ExportModelResponse.FromString,
+                _registered_method=True)
+        self.ImportModel = channel.unary_unary(
+                '/traind.v1.ModelService/ImportModel',
+                request_serializer=traind_dot_v1_dot_models__pb2.ImportModelRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.Model.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -111,7 +121,32 @@ class ModelServiceServicer:
     def EvaluateModel(self, request, context):
         """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
-        Errors: RESOURCE_NOT_FOUND (the model or the data set), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND (the model or the data set), WRONG_STATE (the job that is to make the model is not done,
+        or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportModel(self, request, context):
+        """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
+        else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
+        tells the file's name and size; over REST the file is the body. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
+        history is longer than a file may tell), DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportModel(self, request, context):
+        """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
+        the next version of its id, with a job that SUCCEEDED; both tell by `origin` where it was trained. Its predictions are
+        those of the model that was exported, bit for bit. The upload ends with it. Needs scope `submit`.
+
+        Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
+        REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +179,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.EvaluateModel,
                     request_deserializer=traind_dot_v1_dot_models__pb2.EvaluateModelRequest.FromString,
                     response_serializer=traind_dot_v1_dot_models__pb2.Evaluation.SerializeToString,
+            ),
+            'ExportModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportModel,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.ExportModelRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.ExportModelResponse.SerializeToString,
+            ),
+            'ImportModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportModel,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.ImportModelRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.Model.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -285,6 +330,60 @@ class ModelService:
             '/traind.v1.ModelService/EvaluateModel',
             traind_dot_v1_dot_models__pb2.EvaluateModelRequest.SerializeToString,
             traind_dot_v1_dot_models__pb2.Evaluation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/traind.v1.ModelService/ExportModel',
+            traind_dot_v1_dot_models__pb2.ExportModelRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.ExportModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/ImportModel',
+            traind_dot_v1_dot_models__pb2.ImportModelRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.Model.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,7 +60,24 @@ class ModelServiceStub:
     EvaluateModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
-    Errors: RESOURCE_NOT_FOUND (the model or the data set), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND (the model or the data set), WRONG_STATE (the job that is to make the model is not done,
+    or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+    """
+    ExportModel: _grpc.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]
+    """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
+    else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
+    tells the file's name and size; over REST the file is the body. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
+    history is longer than a file may tell), DATA_CORRUPT.
+    """
+    ImportModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]
+    """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
+    the next version of its id, with a job that SUCCEEDED; both tell by `origin` where it was trained. Its predictions are
+    those of the model that was exported, bit for bit. The upload ends with it. Needs scope `submit`.
+
+    Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
+    REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
     """
 
 @_typing.type_check_only
@@ -95,7 +112,24 @@ class ModelServiceAsyncStub(ModelServiceStub):
     EvaluateModel: _aio.UnaryUnaryMultiCallable[_models_pb2.EvaluateModelRequest, _models_pb2.Evaluation]  # type: ignore[assignment]
     """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
-    Errors: RESOURCE_NOT_FOUND (the model or the data set), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND (the model or the data set), WRONG_STATE (the job that is to make the model is not done,
+    or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+    """
+    ExportModel: _aio.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]  # type: ignore[assignment]
+    """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
+    else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
+    tells the file's name and size; over REST the file is the body. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
+    history is longer than a file may tell), DATA_CORRUPT.
+    """
+    ImportModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]  # type: ignore[assignment]
+    """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
+    the next version of its id, with a job that SUCCEEDED; both tell by `origin` where it was trained. Its predictions are
+    those of the model that was exported, bit for bit. The upload ends with it. Needs scope `submit`.
+
+    Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
+    REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -157,7 +191,36 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.Evaluation, _abc.Awaitable[_models_pb2.Evaluation]]:
         """Measures a model on every row of a data set and answers at once. Needs scope `predict`.
 
-        Errors: RESOURCE_NOT_FOUND (the model or the data set), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND (the model or the data set), WRONG_STATE (the job that is to make the model is not done,
+        or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportModel(
+        self,
+        request: _models_pb2.ExportModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_models_pb2.ExportModelResponse], _abc.AsyncIterator[_models_pb2.ExportModelResponse]]:
+        """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
+        else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
+        tells the file's name and size; over REST the file is the body. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
+        history is longer than a file may tell), DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportModel(
+        self,
+        request: _models_pb2.ImportModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.Model, _abc.Awaitable[_models_pb2.Model]]:
+        """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
+        the next version of its id, with a job that SUCCEEDED; both tell by `origin` where it was trained. Its predictions are
+        those of the model that was exported, bit for bit. The upload ends with it. Needs scope `submit`.
+
+        Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
+        REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

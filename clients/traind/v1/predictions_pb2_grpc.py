@@ -49,8 +49,9 @@ class PredictionServiceServicer:
     def Predict(self, request, context):
         """Predicts, with the preprocessing that was fitted in training. Needs scope `predict`.
 
-        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen
-        category; a missing value), TOO_LARGE, DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
+        INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
+        TOO_LARGE, DATA_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,9 @@ class PredictionServiceStub:
     Predict: _grpc.UnaryUnaryMultiCallable[_predictions_pb2.PredictRequest, _predictions_pb2.PredictResponse]
     """Predicts, with the preprocessing that was fitted in training. Needs scope `predict`.
 
-    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen
-    category; a missing value), TOO_LARGE, DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
+    INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
+    TOO_LARGE, DATA_CORRUPT.
     """
 
 @_typing.type_check_only
@@ -48,8 +49,9 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Predict: _aio.UnaryUnaryMultiCallable[_predictions_pb2.PredictRequest, _predictions_pb2.PredictResponse]  # type: ignore[assignment]
     """Predicts, with the preprocessing that was fitted in training. Needs scope `predict`.
 
-    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen
-    category; a missing value), TOO_LARGE, DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
+    INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
+    TOO_LARGE, DATA_CORRUPT.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,8 +65,9 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_predictions_pb2.PredictResponse, _abc.Awaitable[_predictions_pb2.PredictResponse]]:
         """Predicts, with the preprocessing that was fitted in training. Needs scope `predict`.
 
-        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen
-        category; a missing value), TOO_LARGE, DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
+        INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
+        TOO_LARGE, DATA_CORRUPT.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

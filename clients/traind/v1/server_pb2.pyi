@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -53,10 +54,17 @@ class ServerInfo(_message.Message):
     MAX_PARAMETERS_FIELD_NUMBER: _builtins.int
     HTTP_PORT_FIELD_NUMBER: _builtins.int
     GRPC_PORT_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """traind's version on the server."""
     min_client_version: _builtins.str
-    """The oldest client that works with it."""
+    """The oldest client that works with it. An older one is not refused: calls that it does not know of are missing to
+    it, and what it does not understand of an answer it passes over.
+    """
     user: _builtins.str
     """The user whose token was sent."""
     database: _builtins.str
@@ -73,6 +81,12 @@ class ServerInfo(_message.Message):
     """Port of REST."""
     grpc_port: _builtins.int
     """Port of gRPC."""
+    workers: _builtins.int
+    """Workers that are alive."""
+    slots: _builtins.int
+    """Slots of all workers that are alive: so many jobs can run at once."""
+    free_bytes: _builtins.int
+    """Bytes that are free on the disk of the server's data folder."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The scopes of that token: `read`, `submit`, `predict`, `admin`."""
@@ -80,6 +94,16 @@ class ServerInfo(_message.Message):
     @_builtins.property
     def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Kinds of device that workers of this server train on: `cpu`, `cuda`."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this server can do beyond traind 0.1.0, for clients that meet servers of several versions: `queue`
+        (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`).
+        """
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The server's clock."""
 
     def __init__(
         self,
@@ -96,10 +120,15 @@ class ServerInfo(_message.Message):
         max_parameters: _builtins.int = ...,
         http_port: _builtins.int = ...,
         grpc_port: _builtins.int = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        workers: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        free_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "database", b"database", "devices", b"devices", "grpc_port", b"grpc_port", "http_port", b"http_port", "max_message_bytes", b"max_message_bytes", "max_parameters", b"max_parameters", "max_upload_bytes", b"max_upload_bytes", "min_client_version", b"min_client_version", "scopes", b"scopes", "user", b"user", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "database", b"database", "devices", b"devices", "features", b"features", "free_bytes", b"free_bytes", "grpc_port", b"grpc_port", "http_port", b"http_port", "max_message_bytes", b"max_message_bytes", "max_parameters", b"max_parameters", "max_upload_bytes", b"max_upload_bytes", "min_client_version", b"min_client_version", "scopes", b"scopes", "slots", b"slots", "time", b"time", "user", b"user", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,7 +43,7 @@ class Upload(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is thrown away unless a data set is made of it."""
+        """When it is thrown away unless a data set or a model is made of it."""
 
     def __init__(
         self,

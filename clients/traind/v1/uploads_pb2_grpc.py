@@ -29,7 +29,7 @@ class UploadServiceStub:
     """Brings a file to the server in parts that survive a broken connection.
 
     Create an upload, write its bytes in order, ask for the offset after a break and go on from there, then name the
-    upload in `DatasetService.CreateDataset`, which ends it. An upload belongs to its creator and expires one hour
+    upload in `DatasetService.CreateDataset` or `ModelService.ImportModel`, which ends it. An upload belongs to its creator and expires one hour
     after it was made. A single body can go by `DatasetService.UploadDataset` instead.
     """
 
@@ -60,7 +60,7 @@ class UploadServiceServicer:
     """Brings a file to the server in parts that survive a broken connection.
 
     Create an upload, write its bytes in order, ask for the offset after a break and go on from there, then name the
-    upload in `DatasetService.CreateDataset`, which ends it. An upload belongs to its creator and expires one hour
+    upload in `DatasetService.CreateDataset` or `ModelService.ImportModel`, which ends it. An upload belongs to its creator and expires one hour
     after it was made. A single body can go by `DatasetService.UploadDataset` instead.
     """
 
@@ -123,7 +123,7 @@ class UploadService:
     """Brings a file to the server in parts that survive a broken connection.
 
     Create an upload, write its bytes in order, ask for the offset after a break and go on from there, then name the
-    upload in `DatasetService.CreateDataset`, which ends it. An upload belongs to its creator and expires one hour
+    upload in `DatasetService.CreateDataset` or `ModelService.ImportModel`, which ends it. An upload belongs to its creator and expires one hour
     after it was made. A single body can go by `DatasetService.UploadDataset` instead.
     """
 

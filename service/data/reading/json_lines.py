@@ -4,6 +4,7 @@ The file is read twice: first to learn which columns there are and of what kind,
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,7 +103,9 @@ class JsonLines:
             except UnicodeEncodeError:
                 _refuse_surrogate(name, texts, first)
         # Only words that stand for a missing value may be among the others.
-        return pa.array([None if isinstance(value, str) else value for value in values], ARROW_TYPES[kind])
+        known = [None if isinstance(value, str) else value for value in values]
+        # pyarrow takes no whole number for a float that is not exactly one.
+        return pa.array(map(_float, known) if kind == NUMBER else known, ARROW_TYPES[kind])
 
 
 def _kind(line: int, name: str, value: Any) -> str:
@@ -118,6 +121,16 @@ def _kind(line: int, name: str, value: Any) -> str:
             metadata={"line": str(line), "row": str(line), "column": name},
         )
     return NUMBER if kind == INTEGER and not -_LONGEST_INTEGER <= value < _LONGEST_INTEGER else kind
+
+
+def _float(value: float | None) -> float | None:
+    """The nearest float; where a whole number is beyond all of them an infinite one, which is refused by its place."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _text(value: Any) -> str | None:

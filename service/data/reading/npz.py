@@ -21,6 +21,8 @@ from service.errors import InvalidTable, TooLarge, shown
 
 _PIECE_CELLS = 1 << 20
 _COPY_BYTES = 1 << 20
+# Where an array may begin in a mapped file.
+_ALIGNED = 64
 _KINDS = "biufUSM"
 
 
@@ -37,13 +39,18 @@ class _Array:
     offset: int
 
     @property
+    def size(self) -> int:
+        """Bytes of its values."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    @property
     def names(self) -> list[str]:
         """Of the columns that it becomes."""
         return [self.name] if len(self.shape) == 1 else [f"{self.name}_{i}" for i in range(self.shape[1])]
 
 
 class NpzFile:
-    """An archive whose arrays are copied to the folder `scratch`, where they can be mapped."""
+    """An archive whose arrays are copied to a file in the folder `scratch`, where they can be mapped."""
 
     texts_are_texts = True
 
@@ -54,7 +61,7 @@ class NpzFile:
                 self.names = tuple(name for array in arrays for name in array.names)
                 check_names(self.names)
                 check_cells(arrays[0].shape[0], len(self.names))
-                self._values = [_mapped(archive, array, scratch / f"array-{i}.bin") for i, array in enumerate(arrays)]
+                self._values = _mapped(archive, arrays, scratch / "arrays.bin")
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise InvalidTable(
                 f"the file is no sound NPZ archive: {shown(error)}; save it again by numpy.savez",
@@ -133,24 +140,37 @@ def _refuse(name: str, what: str) -> None:
     raise InvalidTable(f"array {shown(name)} {what}", metadata={"column": name})
 
 
-def _mapped(archive: zipfile.ZipFile, array: _Array, scratch: Path) -> npt.NDArray[Any]:
-    """The values of an array, in a file of their own: [rows] or [rows, columns]."""
-    count = int(np.prod(array.shape, dtype=object))
-    size = count * array.dtype.itemsize
-    with archive.open(array.member) as file, scratch.open("wb") as written:
+def _mapped(archive: zipfile.ZipFile, arrays: list[_Array], scratch: Path) -> list[npt.NDArray[Any]]:
+    """The values of all arrays, [rows] or [rows, columns] each, in one file: each mapped file holds a descriptor."""
+    places = []
+    with scratch.open("wb") as written:
+        for array in arrays:
+            written.seek(-written.tell() % _ALIGNED, 1)
+            places.append(written.tell())
+            _unpack(archive, array, written)
+        if not written.tell():
+            return [np.empty(array.shape, array.dtype) for array in arrays]
+        written.truncate()
+    whole = np.memmap(scratch, dtype=np.uint8, mode="r")
+    return [_seen(whole[place : place + array.size], array) for place, array in zip(places, arrays, strict=True)]
+
+
+def _seen(values: npt.NDArray[np.uint8], array: _Array) -> npt.NDArray[Any]:
+    if not array.size:  # of texts without a character, for one
+        return np.empty(array.shape, array.dtype)
+    return values.view(array.dtype).reshape(array.shape, order="F" if array.fortran else "C")
+
+
+def _unpack(archive: zipfile.ZipFile, array: _Array, written: IO[bytes]) -> None:
+    with archive.open(array.member) as file:
         file.seek(array.offset)
-        copied = _copy(file, written, size)
-    if copied != size:
+        copied = _copy(file, written, array.size)
+    if copied != array.size:
         raise InvalidTable(
-            f"array {shown(array.name)} should have {size:,} bytes and has {copied:,}: save it again by numpy.savez",
+            f"array {shown(array.name)} should have {array.size:,} bytes and has {copied:,}: "
+            "save it again by numpy.savez",
             metadata={"column": array.name},
         )
-    if not size:
-        return np.empty(array.shape, array.dtype)
-    mapped: npt.NDArray[Any] = np.memmap(
-        scratch, dtype=array.dtype, mode="r", shape=array.shape, order="F" if array.fortran else "C"
-    )
-    return mapped
 
 
 def _copy(file: IO[bytes], written: IO[bytes], size: int) -> int:

@@ -10,6 +10,9 @@ from traind.v1 import learning_pb2, networks_pb2
 
 Gradient = learning_pb2.Gradient
 
+# A lost worker costs at most so many seconds of learning.
+CHECKPOINT_S = 60.0
+
 
 def resolve_learning(draft: Draft) -> None:
     """The way that was named, or the one for the network; after split, network and loss."""
@@ -50,6 +53,8 @@ def _resolve_gradient(draft: Draft, gradient: Gradient, network: str | None) -> 
         )
     default(gradient, "epochs", value=10)
     gradient.keep = gradient.keep or Gradient.BEST
+    default(gradient.checkpoints, "every_epochs", value=1)
+    default(gradient.checkpoints, "every_seconds", value=CHECKPOINT_S)
     if gradient.HasField("early_stopping"):
         default(gradient.early_stopping, "patience", value=10)
         if draft.spec.split.WhichOneof("kind") == "none":

@@ -23,9 +23,11 @@ def resolve_loss(draft: Draft, targets: Sequence[Column]) -> None:
         return
     if kind is not None:
         _check(draft, kind, targets)
-    chosen = getattr(loss, kind or _default_loss(targets))
-    chosen.reduction = chosen.reduction or losses_pb2.Loss.MEAN
-    _fill(draft, targets[0])
+    if kind is None:
+        getattr(loss, _default_loss(targets)).SetInParent()
+    fill_loss(loss)
+    if loss.WhichOneof("kind") == "cross_entropy":
+        _check_class_weights(draft, loss.cross_entropy.class_weights, targets[0])
 
 
 def _check(draft: Draft, kind: str, targets: Sequence[Column]) -> None:
@@ -43,17 +45,18 @@ def _check(draft: Draft, kind: str, targets: Sequence[Column]) -> None:
         draft.refuse("loss", f"bce tells 2 classes apart and column {name} has {classes}; use cross_entropy")
 
 
-def _fill(draft: Draft, target: Column) -> None:
-    loss = draft.spec.loss
+def fill_loss(loss: losses_pb2.Loss) -> None:
+    """Say what a loss that was named leaves out."""
     kind = loss.WhichOneof("kind")
+    if kind is not None:
+        chosen = getattr(loss, kind)
+        chosen.reduction = chosen.reduction or losses_pb2.Loss.MEAN
     match kind:
         case "huber":
             default(loss.huber, "delta", value=1.0)
         case "bce":
             default(loss.bce, "positive_weight", value=1.0)
-        case "cross_entropy":
-            _check_class_weights(draft, loss.cross_entropy.class_weights, target)
-        case "mse" | "mae" | "gaussian_nll" | None:
+        case "cross_entropy" | "mse" | "mae" | "gaussian_nll" | None:
             pass
         case _:
             assert_never(kind)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
-from service import jobs
+from service import forks, jobs, queue
 from service.calling import requests
 from service.calling.calls import CALLER, Calls
 from service.watching import Watching
@@ -31,6 +31,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return await self._calls.run(jobs.list_jobs, request)
 
     @override
+    async def ListQueue(self, request: jobs_pb2.ListQueueRequest, context: object) -> jobs_pb2.ListQueueResponse:
+        return await self._calls.run(queue.list_queue, request)
+
+    @override
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: object) -> jobs_pb2.Job:
         return await self._calls.run(jobs.cancel_job, request)
 
@@ -41,6 +45,14 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     @override
     async def ResumeJob(self, request: jobs_pb2.ResumeJobRequest, context: object) -> jobs_pb2.Job:
         return await self._calls.run(jobs.resume_job, request)
+
+    @override
+    async def RetryJob(self, request: jobs_pb2.RetryJobRequest, context: object) -> jobs_pb2.Job:
+        return await self._calls.run(forks.retry_job, request)
+
+    @override
+    async def ForkJob(self, request: jobs_pb2.ForkJobRequest, context: object) -> jobs_pb2.Job:
+        return await self._calls.run(forks.fork_job, request)
 
     @override
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: object) -> AsyncIterator[jobs_pb2.JobEvent]:

@@ -1,9 +1,12 @@
 """ModelService."""
 
+from collections.abc import AsyncIterator
+
 from typing_extensions import override
 
-from service import models
-from service.calling.calls import Calls
+from service import exporting, importing, models
+from service.calling import requests
+from service.calling.calls import CALLER, Calls
 from traind.v1 import models_pb2, models_pb2_grpc
 
 
@@ -32,3 +35,18 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     @override
     async def EvaluateModel(self, request: models_pb2.EvaluateModelRequest, context: object) -> models_pb2.Evaluation:
         return await self._calls.run(models.evaluate_model, request, patient=True)
+
+    @override
+    async def ExportModel(
+        self, request: models_pb2.ExportModelRequest, context: object
+    ) -> AsyncIterator[models_pb2.ExportModelResponse]:
+        requests.check(request)
+        app = self._calls.app
+        export = await self._calls.patiently(exporting.open_export, app, CALLER.get(), request)
+        parts = exporting.parts(app, export)
+        while (part := await self._calls.on_thread(next, parts, None)) is not None:
+            yield part
+
+    @override
+    async def ImportModel(self, request: models_pb2.ImportModelRequest, context: object) -> models_pb2.Model:
+        return await self._calls.run(importing.import_model, request, patient=True)

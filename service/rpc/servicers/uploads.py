@@ -6,7 +6,8 @@ from typing import Protocol
 from typing_extensions import override
 
 from service import uploads
-from service.app import App, Caller
+from service.app import App
+from service.callers import Caller
 from service.calling.calls import Calls
 from service.errors import invalid
 from traind.v1 import uploads_pb2, uploads_pb2_grpc

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from service.points import point
 from service.store.tables import metadata
 
 context.configure(
@@ -10,6 +11,7 @@ context.configure(
     # SQLite changes a table by copying it.
     render_as_batch=True,
     transactional_ddl=False,
+    on_version_apply=lambda **_: point("C19"),
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,5 +1,7 @@
 """A traind server of the tests' own, and tables that models can know exactly."""
 
+import functools
+import json
 import os
 from dataclasses import dataclass
 
@@ -7,6 +9,8 @@ import pytest
 
 import traind
 from tests.acceptance import stack as stacks
+from tests.clients.traind.awaited import Loop, make_client
+from tests.clients.traind.scripted import scripted_server
 
 
 @dataclass
@@ -39,9 +43,18 @@ def server():
         yield Server(stack, stack.address["grpc"])
 
 
+@pytest.fixture(params=["sync", "async"])
+def make(request):
+    """Makes clients of either kind; both are used in the same words."""
+    loop = Loop() if request.param == "async" else None
+    yield functools.partial(make_client, request.param, loop)
+    if loop:
+        loop.stop()
+
+
 @pytest.fixture
-def client(server):
-    with server.client() as client:
+def client(server, make):
+    with make(server.url, token=server.token) as client:
         yield client
 
 
@@ -99,3 +112,18 @@ def class_model(server, flats):
     }
     with server.client() as client:
         return client.jobs.create(dataset=flats, model="dear", train=train).wait(60).model.name
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """Answers by method, from a server that the commands find; `spec.json` in the folder where they run."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRAIND_TOKEN", "TRAIND_TOKEN_FILE", "TRAIND_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "spec.json").write_text(
+        json.dumps({"dataset": "d", "train": {"target": "t", "network": {"linear": {}}}})
+    )
+    with scripted_server() as (script, url):
+        monkeypatch.setenv("TRAIND_URL", url)
+        yield script

@@ -14,7 +14,7 @@ from traind import methods
 
 BY_PATH = {method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)}
 STREAMS_IN = {"WriteUpload"}
-STREAMS_OUT = {"WatchJob"}
+STREAMS_OUT = {"ExportModel", "WatchJob"}
 
 
 def refusal(code, reason="", *, retry_s=None, message="no"):
@@ -38,7 +38,8 @@ class Scripted(grpc.GenericRpcHandler):
     The last entry is used again when the script is over. A list ends with a refusal where a stream shall break.
     """
 
-    def __init__(self):
+    def __init__(self, server_version=None):
+        self.server_version = server_version
         self.scripts = {}
         self.requests = defaultdict(list)
         self.metadata = []
@@ -62,6 +63,8 @@ class Scripted(grpc.GenericRpcHandler):
         return answer(request) if callable(answer) else answer
 
     def _unary(self, name, request, context):
+        if self.server_version:
+            context.set_trailing_metadata([("x-traind-server", self.server_version)])
         answer = self._next(name, request)
         if isinstance(answer, grpc.Status):
             context.abort_with_status(answer)
@@ -97,9 +100,9 @@ class Scripted(grpc.GenericRpcHandler):
 
 
 @contextlib.contextmanager
-def scripted_server():
+def scripted_server(server_version=None):
     """A running server; yields its script and its address."""
-    script = Scripted()
+    script = Scripted(server_version)
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=[script])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -13,31 +13,18 @@ import time
 import pytest
 
 import traind
-from tests.clients.traind.scripted import refusal, scripted_server
-from traind.cli import run
+from tests.clients.traind.scripted import refusal
+from traind.cli import run_command as run
 from traind.display import width_of
 from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, tables_pb2, uploads_pb2
 
 State = jobs_pb2.Job.State
 ID = "0b1f7c9e-5a1d-4a53-9d35-6a3c1a2b4c5d"
 OTHER = "0b1f7c9e-0000-4a53-9d35-6a3c1a2b4c5d"
-SPEC = {"dataset": "d", "train": {"target": "t", "network": {"linear": {}}}}
 
 
 def job(state=State.SUCCEEDED, id_=ID, **fields):
     return jobs_pb2.Job(name=f"jobs/{id_}", dataset="datasets/kim.d/versions/1", state=state, **fields)
-
-
-@pytest.fixture
-def script(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRAIND_TOKEN", "TRAIND_TOKEN_FILE", "TRAIND_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "spec.json").write_text(json.dumps(SPEC))
-    with scripted_server() as (script, url):
-        monkeypatch.setenv("TRAIND_URL", url)
-        yield script
 
 
 def ends(script, state, **fields):

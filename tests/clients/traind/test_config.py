@@ -74,6 +74,22 @@ def test_unknown_profile_names_the_known_ones(home):
         load_config(None, None, "lab", home)
 
 
+def test_a_variable_may_name_a_profile_that_is_yet_to_be_made_where_both_arguments_are_given(home):
+    home |= {"TRAIND_PROFILE": "lab"}
+    config = load_config("grpc://arg:2", OTHER, None, home)
+    assert (config.address.url, config.token) == ("grpc://arg:2", OTHER)
+    for url, token, profile in ((None, OTHER, None), ("grpc://arg:2", None, None), ("grpc://arg:2", OTHER, "lab")):
+        with pytest.raises(ConfigError) as refused:
+            load_config(url, token, profile, home)
+        assert refused.value.fix == "make it with: traind login --profile lab"
+
+
+@pytest.mark.parametrize("text", ["", "profiles = 3\n", "[other]\nx = 1\n", "[profiles]\ndefault = 3\n"])
+def test_a_file_without_profiles_is_as_good_as_none(home, tmp_path, text):
+    (tmp_path / "traind" / "config.toml").write_text(text)
+    assert load_config(None, None, None, home).token is None
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes are of POSIX")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
 def test_files_that_others_can_read_are_refused_with_the_cure(home, tmp_path, mode):

@@ -39,7 +39,7 @@ def test_making_a_client_loads_no_grpc_and_reads_nothing():
 
 def test_help_loads_no_command():
     probe = (
-        "import sys; from traind.cli import run; code = run(['--help']);"
+        "import sys; from traind.cli import run_command; code = run_command(['--help']);"
         "print(code, [m for m in sys.modules if m.startswith('traind.') or m in ('grpc', 'numpy')])"
     )
     last = run("-c", probe).splitlines()[-1]

@@ -9,7 +9,8 @@ import pytest
 
 import traind
 from tests.clients.traind.scripted import scripted_server
-from traind.cli import run
+from tests.clients.traind.test_history import EVIL, Shape
+from traind.cli import run_command as run
 from traind.csv_out import encode_csv
 from traind.display import width_of
 from traind.measured import decode_split
@@ -306,3 +307,34 @@ def test_a_file_of_another_delimiter_is_the_same_table():
     assert read_csv(io.StringIO(tabs), "f").columns == table
     assert read_csv(io.StringIO(tabs), "f", "\\t").columns == table
     assert list(read_csv(io.StringIO('"a\nb",c\n1,2\n'), "f").columns) == ["a\nb", "c"]
+
+
+def test_a_profile_is_a_frame_of_its_columns():
+    frame = traind.Profile(profile()).to_df()
+    assert list(frame["column"]) == ["면적", "price", "지역", "note", "when", "none"]
+    assert list(frame["missing"]) == [2, 0, 0, 0, 0, 6]
+    price = frame.set_index("column").loc["price"]
+    assert (price["type"], price["distinct"], price["mean"], price["skewness"]) == ("INTEGER", 6, 4.0, 0.5)
+    assert frame.set_index("column").loc["지역"]["most frequent"] == "서울"
+    assert frame["mean"].isna().sum() == 4
+
+
+def test_notebooks_show_profiles_and_proposals_as_tables():
+    shown = Shape(traind.Profile(profile())._repr_html_())
+    assert {"table", "caption", "th", "td"} <= shown.tags
+    assert shown.texts[0] == "datasets/kim.homes/versions/2: 6 rows"
+    assert {"면적", "NUMBER", "most frequent", "서울"} <= set(shown.texts)
+    shown = Shape(traind.Proposal(proposal())._repr_html_())
+    assert shown.texts == ["proposal for datasets/kim.homes/versions/2", "field", "why", "network.mlp.hidden",
+                           "6 rows: 16 neurons."]  # fmt: skip
+
+
+def test_notebooks_show_names_of_columns_as_text():
+    evil = profile()
+    evil.dataset = evil.columns[0].name = evil.columns[2].top_values[0].value = EVIL
+    told = proposal()
+    told.dataset = told.reasons[0].english = told.reasons[0].field = EVIL
+    for text in (traind.Profile(evil)._repr_html_(), traind.Proposal(told)._repr_html_()):
+        shown = Shape(text)
+        assert not {"img", "script"} & shown.tags
+        assert EVIL in " ".join(shown.texts)

@@ -233,12 +233,12 @@ class CuttingProxy:
                 end.shutdown(socket.SHUT_RDWR)
 
 
-def test_an_answer_that_is_lost_makes_no_second_job(server, client, flats):
+def test_an_answer_that_is_lost_makes_no_second_job(server, client, make, flats):
     parts = urllib.parse.urlsplit(server.url)
     before = {job.name for job in client.jobs.list()}
     train = {"inputs": INPUTS, "target": "price", "network": {"linear": {}}, "learn": {"exact": {}}}
     with CuttingProxy((parts.hostname, parts.port), b"jobs/") as proxy:
-        with traind.Client(proxy.url, token=server.token) as cut:
+        with make(proxy.url, token=server.token) as cut:
             job = cut.jobs.create(dataset=flats, model="once", train=train)
         assert proxy.cut == 1
     assert {job.name for job in client.jobs.list()} - before == {job.name}

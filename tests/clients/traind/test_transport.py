@@ -2,17 +2,20 @@
 
 import contextlib
 import hashlib
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
+import warnings
 
 import pytest
 
 import traind
 from tests.clients.traind.scripted import refusal, scripted_server
+from traind import connections
 from traind.v1 import datasets_pb2, jobs_pb2, uploads_pb2
 
 State = jobs_pb2.Job.State
@@ -21,9 +24,10 @@ JOB = jobs_pb2.Job(name=f"jobs/{uuid.uuid4()}", state=State.QUEUED)
 
 
 @pytest.fixture
-def script():
+def script(make):
     with scripted_server() as (script, url):
-        script.client = traind.Client(url, token="trd_ab12cd34_" + "x" * 43)
+        script.make = make
+        script.client = make(url, token="trd_ab12cd34_" + "x" * 43)
         yield script
         script.client.close()
 
@@ -96,36 +100,36 @@ def test_what_moves_a_job_is_sent_once(script, verb):
 
 def test_a_slow_answer_is_a_timeout(script):
     script.scripts["GetJob"] = [lambda _: time.sleep(1) or JOB]
-    client = traind.Client(f"grpc://{script.client._transport().config.address.target}", timeout=0.2)
+    client = script.make(f"grpc://{script.client._transport().config.address.target}", timeout=0.2)
     began = time.monotonic()
     with pytest.raises(traind.TimedOut, match=r"no answer from grpc://127.* within 0.2 s"):
         client.jobs.get("j")
     assert time.monotonic() - began < 0.8
 
 
-def test_nobody_there_is_one_clear_line_soon(monkeypatch):
+def test_nobody_there_is_one_clear_line_soon(monkeypatch, make):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv("TRAIND_URL", f"grpc://127.0.0.1:{port}")
     began = time.monotonic()
     with pytest.raises(traind.ConnectionFailed) as failed:
-        traind.Client().jobs.get("j")
+        make().jobs.get("j")
     assert time.monotonic() - began < 5
     first = str(failed.value).splitlines()[0]
     assert f"no server at grpc://127.0.0.1:{port} (from TRAIND_URL): connection refused" in first
 
 
-def test_a_host_that_says_nothing_is_given_up():
+def test_a_host_that_says_nothing_is_given_up(make):
     # The system takes the connection, but nobody speaks on it.
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        client = traind.Client(f"grpc://127.0.0.1:{mute.getsockname()[1]}", connect_timeout=1.0)
+        client = make(f"grpc://127.0.0.1:{mute.getsockname()[1]}", connect_timeout=1.0)
         began = time.monotonic()
         with pytest.raises(traind.ConnectionFailed, match="no answer to the attempt to connect"):
             client.jobs.get("j")
         assert 0.5 < time.monotonic() - began < 3
 
 
-def test_a_server_of_something_else_is_told():
+def test_a_server_of_something_else_is_told(make):
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def answer():
@@ -137,7 +141,7 @@ def test_a_server_of_something_else_is_told():
                     connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
-        client = traind.Client(f"grpc://127.0.0.1:{other.getsockname()[1]}", max_retries=0)
+        client = make(f"grpc://127.0.0.1:{other.getsockname()[1]}", max_retries=0)
         with pytest.raises(traind.ConnectionFailed, match="something else answers there, not gRPC"):
             client.jobs.get("j")
 
@@ -284,3 +288,128 @@ def test_a_forked_child_has_a_channel_of_its_own(script):
     argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, url]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split("\n")[0] == "[0, 0, 0] 3"
+
+
+PROXIED = """
+import asyncio, sys, traind
+kind, url = sys.argv[1:]
+try:
+    if kind == "sync":
+        print(traind.Client(url, timeout=3, max_retries=0).jobs.get("j").epoch)
+    else:
+        print(asyncio.run(traind.AsyncClient(url, timeout=3, max_retries=0).jobs.get("j")).epoch)
+except traind.ConnectionFailed:
+    print("not connected")
+"""
+
+
+@contextlib.contextmanager
+def web_proxy():
+    """Notes what it is asked to connect to, and refuses; yields the notes and its address."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError):  # the test is over
+                while True:
+                    connection, _ = listener.accept()
+                    asked.append(connection.recv(1000).partition(b"\r\n")[0].decode())
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n")
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield asked, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_no_web_proxy_stands_before_a_private_host(kind):
+    with scripted_server() as (script, url), web_proxy() as (asked, proxy):
+        script.scripts["GetJob"] = [jobs_pb2.Job(epoch=3)]
+        names = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+        env = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+        env |= dict.fromkeys(names, proxy) | {"GRPC_VERBOSITY": "NONE"}
+        said = []
+        for target in (url, "grpc://traind.example.org:8081"):
+            argv = [sys.executable, "-c", PROXIED, kind, target]
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True)
+            said.append(done.stdout.strip())
+            if target == url:
+                assert not asked
+        # One that is not private goes through it.
+        assert said == ["3", "not connected"]
+        assert any("traind.example.org:8081" in line for line in asked)
+
+
+ASYNC_FORK = """
+import asyncio, os, sys, traind
+client = traind.AsyncClient(sys.argv[1])
+async def ask():
+    found = (await client.jobs.get("j")).epoch
+    await client.close()
+    return found
+def child():
+    # An event loop does not survive a fork either: a child makes one of its own, or takes the blocking client.
+    return 0 if traind.Client(sys.argv[1]).jobs.get("j").epoch == 3 else 1
+print(asyncio.run(ask()), asyncio.run(ask()))
+pids = [os.fork() or os._exit(child()) for _ in range(3)]
+print([os.waitpid(pid, 0)[1] for pid in pids], asyncio.run(ask()))
+"""
+
+
+def test_every_event_loop_has_a_channel_of_its_own_and_a_fork_does_no_harm():
+    with scripted_server() as (script, url):
+        script.scripts["GetJob"] = [jobs_pb2.Job(epoch=3)]
+        argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", ASYNC_FORK, url]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.splitlines() == ["3 3", "[0, 0, 0] 3"]
+
+
+def test_several_jobs_are_waited_for_together(script):
+    ends = {"a": State.SUCCEEDED, "b": State.FAILED, "c": State.CANCELLED}
+    script.scripts["WatchJob"] = [lambda request: [event(1, ends[request.name])]]
+    script.scripts["GetJob"] = [lambda request: jobs_pb2.Job(name=f"jobs/{request.name}", state=ends[request.name])]
+    ended = script.client.jobs.wait(["a", "b", "c"], raise_on_failure=False)
+    assert [job.state for job in ended] == ["SUCCEEDED", "FAILED", "CANCELLED"]
+    assert [job.id for job in script.client.jobs.wait(("a",))] == ["a"]
+    with pytest.raises(traind.JobFailed) as failed:
+        script.client.jobs.wait(["a", "b", "c"])
+    assert failed.value.job.id == "b"
+    # All were waited for before the first is told.
+    assert [request.name for request in script.requests["WatchJob"]][-3:] == ["a", "b", "c"]
+    with pytest.raises(traind.JobCancelled):
+        script.client.jobs.wait(["a", "c"])
+
+
+def test_a_listing_comes_in_pages_and_as_a_frame(script):
+    first = jobs_pb2.ListJobsResponse(jobs=[JOB, JOB], next_page_token="more")
+    empty = jobs_pb2.ListJobsResponse(next_page_token="still more")
+    script.scripts["ListJobs"] = [first, empty, jobs_pb2.ListJobsResponse(jobs=[JOB]), jobs_pb2.ListJobsResponse()]
+    jobs = script.client.jobs.list(page_size=2)
+    assert jobs.has_next
+    assert next(jobs).id == JOB.name[5:]
+    assert len(jobs.next_page()) == 1  # what is left of the first
+    assert len(jobs.next_page()) == 1  # an empty page is passed over
+    assert not jobs.has_next
+    assert jobs.next_page() == []
+    assert [request.page_size for request in script.requests["ListJobs"]] == [2, 2, 2]
+    assert list(script.client.jobs.list()) == []
+    script.scripts["ListJobs"] = [first, jobs_pb2.ListJobsResponse(jobs=[JOB])]
+    frame = script.client.jobs.list().to_df()
+    assert list(frame["id"]) == [JOB.name[5:]] * 3
+    assert {"state", "display_name", "epoch", "create_time"} <= set(frame.columns)
+
+
+@pytest.mark.parametrize("version", ["9.0.0", traind.__version__])
+def test_a_server_of_another_age_is_warned_of_once(make, version, monkeypatch):
+    monkeypatch.setattr(connections, "_TOLD", set())
+    with scripted_server(server_version=version) as (script, url):
+        script.scripts["GetJob"] = [JOB]
+        with warnings.catch_warnings(record=True) as caught, make(url) as client:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                client.jobs.get("j")
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (version == "9.0.0")
+    assert all(
+        f"this client is traind {traind.__version__}, the server 9.0.0: calls may go wrong" in one for one in told
+    )

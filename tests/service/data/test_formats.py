@@ -102,6 +102,13 @@ def test_the_formats_are_the_contracts():
     assert set(FORMATS) == set(Dataset.Format.keys()) - {"FORMAT_UNSPECIFIED"}
 
 
+def test_an_archive_may_have_more_arrays_than_a_process_has_files(tmp_path):
+    arrays = {f"c{i}": np.full(3, i, np.int16 if i % 2 else np.float64) for i in range(300)}
+    types, table = read(tmp_path, npz_bytes(empty=np.array(["", "", ""]), **arrays))
+    assert len(types) == 301
+    assert all(table.columns[f"c{i}"].values.tolist() == [i] * 3 for i in range(300))
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_arrays_become_columns(tmp_path, compressed):
     square = np.arange(6.0).reshape(3, 2)
@@ -369,6 +376,18 @@ def test_keys_that_come_late_are_missing_before(tmp_path):
     assert [c.missing.tolist() for c in table.columns.values()] == [
         [False, False, True], [True, False, True], [True, True, False],
     ]  # fmt: skip
+
+
+def test_whole_numbers_that_no_integer_holds_are_the_nearest_float(tmp_path):
+    raw = b'{"a": 9007199254740993, "b": 0.5}\n{"a": null, "b": 9007199254740993}\n{"a": %d, "b": 1}\n' % (10**50)
+    types, table = read(tmp_path, raw)
+    assert types == {"a": "NUMBER", "b": "NUMBER"}
+    assert table.columns["a"].values[2] == 1e50
+    assert table.columns["b"].values.tolist() == [0.5, 9007199254740992.0, 1.0]
+    for number in (10**400, -(10**400)):
+        raw = b'{"a": 1}\n{"a": %d}\n' % number
+        with pytest.raises(InvalidTable, match=r'line 2, column "a".*is not NUMBER'), ingested(tmp_path, raw):
+            pass
 
 
 @pytest.mark.parametrize("late", ["1.5", "word", "0x1F", ""])

@@ -186,6 +186,17 @@ def test_an_administrator_can_try_it(machine, monkeypatch, impatient):
         machine("api", url="s3://no-such-bucket").check()
 
 
+def test_a_key_that_must_not_list_is_found_out(machine, monkeypatch, impatient):
+    api = machine("api")
+
+    def forbidden():
+        raise ObjectsUnavailable("AccessDenied: s3:ListBucket")
+
+    monkeypatch.setattr(api, "stored", forbidden)
+    with pytest.raises(ObjectsUnavailable, match="ListBucket"):
+        api.check()
+
+
 def test_settings_choose_the_kind(tmp_path):
     here = Settings.from_env({"TRAIND_DATA_DIR": str(tmp_path)})
     assert type(open_objects(here)) is ObjectFolder
@@ -199,3 +210,29 @@ def test_settings_choose_the_kind(tmp_path):
 def test_addresses_that_are_none_are_refused(url, tmp_path):
     with pytest.raises(SettingError, match="TRAIND_OBJECT_STORE is"):
         Settings.from_env({"TRAIND_DATA_DIR": str(tmp_path), "TRAIND_OBJECT_STORE": url})
+
+
+def test_what_lies_in_the_bucket_is_told_and_what_is_not_ours_is_not(machine):
+    api = machine("api")
+    put(api)
+    obstore.put(store(), "some/where/notes.txt", b"not ours")
+    obstore.put(store(), f"some/where/zz/{SHA256}", RAW)
+    try:
+        # Of the bucket, whatever copies there are.
+        [found] = machine("worker").stored()
+        assert (found.sha256, found.size_bytes) == (SHA256, len(RAW))
+        assert abs(time.time() - found.modified_at) < 60
+        assert machine("worker").look(SHA256) == found
+        api.delete(SHA256)
+        assert api.look(SHA256) is None
+        assert list(api.stored()) == []
+    finally:
+        obstore.delete(store(), ["some/where/notes.txt", f"some/where/zz/{SHA256}"])
+
+
+def test_a_bucket_that_cannot_be_listed_is_told(machine, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setattr(remote_objects, "PATIENCE_S", 0.5)
+        changed.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        with pytest.raises(ObjectsUnavailable):
+            list(machine("api").stored())

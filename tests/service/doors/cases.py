@@ -74,6 +74,13 @@ def trains(name, spec, refused=None, says=()):
     return Case(name, "JobService.CreateJob", message, rest, refused, says=says)
 
 
+def forks(name, body, refused, says=(), as_user="kim", of="queued"):
+    def message(world):
+        return json_format.ParseDict({"name": world[of]} | body, jobs_pb2.ForkJobRequest())
+
+    return Case(name, "JobService.ForkJob", message, post(f"/v1/{{{of}}}:fork", body), refused, as_user, says)
+
+
 def wrong(*fields):
     return "INVALID_ARGUMENT", "INVALID_FIELD", list(fields)
 
@@ -88,6 +95,36 @@ def adam(lr):
 
 CASES = [
     Case("server info", "ServerService.GetServerInfo", server_pb2.GetServerInfoRequest(), get("/v1/serverInfo")),
+    # The queue.
+    Case("the queue", "JobService.ListQueue", jobs_pb2.ListQueueRequest(), get("/v1/queue")),
+    Case(
+        "the queue as another sees it",
+        "JobService.ListQueue",
+        jobs_pb2.ListQueueRequest(),
+        get("/v1/queue"),
+        as_user="lee",
+    ),
+    Case(
+        "a page of the queue",
+        "JobService.ListQueue",
+        jobs_pb2.ListQueueRequest(page_size=1),
+        get("/v1/queue", pageSize=1),
+    ),
+    Case(
+        "a page of no queue",
+        "JobService.ListQueue",
+        jobs_pb2.ListQueueRequest(page_token="w."),
+        get("/v1/queue", pageToken="w."),
+        wrong("page_token"),
+        says=("begin again without it",),
+    ),
+    Case(
+        "less than no queue",
+        "JobService.ListQueue",
+        jobs_pb2.ListQueueRequest(page_size=-1),
+        get("/v1/queue", pageSize=-1),
+        wrong("page_size"),
+    ),
     # Jobs.
     Case("a job", "JobService.GetJob", lambda w: jobs_pb2.GetJobRequest(name=w["done"]), get("/v1/{done}")),
     Case("a waiting job", "JobService.GetJob", lambda w: jobs_pb2.GetJobRequest(name=w["queued"]), get("/v1/{queued}")),
@@ -233,8 +270,65 @@ CASES = [
             ("cancel", jobs_pb2.CancelJobRequest),
             ("pause", jobs_pb2.PauseJobRequest),
             ("resume", jobs_pb2.ResumeJobRequest),
+            ("retry", jobs_pb2.RetryJobRequest),
         )
     ),
+    Case(
+        "retry what succeeded",
+        "JobService.RetryJob",
+        lambda w: jobs_pb2.RetryJobRequest(name=w["done"]),
+        post("/v1/{done}:retry", {}),
+        ("FAILED_PRECONDITION", "WRONG_STATE", []),
+        says=("SUCCEEDED", ":fork"),
+    ),
+    Case(
+        "a retry with a wrong request id",
+        "JobService.RetryJob",
+        lambda w: jobs_pb2.RetryJobRequest(name=w["done"], request_id="again"),
+        post("/v1/{done}:retry", {"requestId": "again"}),
+        wrong("request_id"),
+    ),
+    Case(
+        "a webhook that the administrator does not name",
+        "JobService.CreateJob",
+        lambda _: json_format.ParseDict(
+            {"job": {"dataset": "penguins", "train": job(), "webhooks": ["lab"]}}, jobs_pb2.CreateJobRequest()
+        ),
+        post("/v1/jobs", {"dataset": "penguins", "train": job(), "webhooks": ["lab"]}),
+        wrong("job.webhooks[0]"),
+        says=("TRAIND_WEBHOOKS",),
+    ),
+    Case(
+        "an address in place of a webhook's name",
+        "JobService.CreateJob",
+        lambda _: json_format.ParseDict(
+            {"job": {"dataset": "penguins", "train": job(), "webhooks": ["http://169.254.169.254/"]}},
+            jobs_pb2.CreateJobRequest(),
+        ),
+        post("/v1/jobs", {"dataset": "penguins", "train": job(), "webhooks": ["http://169.254.169.254/"]}),
+        wrong("job.webhooks[0]"),
+    ),
+    forks("a fork without a change", {}, wrong("learn")),
+    forks("a fork that changes nothing", {"learn": {}}, wrong("learn")),
+    forks(
+        "a fork of no checkpoint",
+        {"learn": {"gradient": {"epochs": 40}}},
+        ("FAILED_PRECONDITION", "WRONG_STATE", []),
+        says=("no checkpoint",),
+    ),
+    forks(
+        "a fork of more epochs than there can be",
+        {"learn": {"gradient": {"epochs": 10**7}}},
+        wrong("learn.gradient.epochs"),
+    ),
+    forks(
+        "a fork of no more epochs than its checkpoint has",
+        {"learn": {"gradient": {"epochs": 2}}},
+        wrong("learn.gradient.epochs"),
+        says=("stands after epoch 2", "ask for more than 2"),
+        of="iterated",
+    ),
+    forks("another's fork", {"learn": {"gradient": {"epochs": 40}}}, MISSING, as_user="lee"),
     # New jobs, only checked.
     trains("a job that would be taken", {}),
     trains("a whole spec", {"inputs": ["area"], "dtype": "FLOAT64", "seed": 7} | adam(0.01)),
@@ -533,6 +627,40 @@ CASES = [
         get("/v1/models/kim.house"),
         MISSING,
         as_user="lee",
+    ),
+    Case(
+        "a model of a missing upload",
+        "ModelService.ImportModel",
+        models_pb2.ImportModelRequest(upload=NOWHERE.replace("jobs", "uploads")),
+        post("/v1/models:import", {"upload": NOWHERE.replace("jobs", "uploads")}),
+        MISSING,
+    ),
+    Case(
+        "a model of an empty upload",
+        "ModelService.ImportModel",
+        lambda w: models_pb2.ImportModelRequest(upload=w["upload"]),
+        lambda w: ("POST", "/v1/models:import", {"json": {"upload": w["upload"]}}),
+        ("INVALID_ARGUMENT", "INVALID_MODEL_FILE", []),
+        says=("0 bytes",),
+    ),
+    Case(
+        "a model of another's upload",
+        "ModelService.ImportModel",
+        lambda w: models_pb2.ImportModelRequest(upload=w["upload"]),
+        lambda w: ("POST", "/v1/models:import", {"json": {"upload": w["upload"]}}),
+        MISSING,
+        as_user="lee",
+    ),
+    Case(
+        "a model of no id",
+        "ModelService.ImportModel",
+        lambda w: models_pb2.ImportModelRequest(upload=w["upload"], model_id="Nö!", request_id="x"),
+        lambda w: (
+            "POST",
+            "/v1/models:import",
+            {"json": {"upload": w["upload"], "modelId": "Nö!", "requestId": "x"}},
+        ),
+        wrong("model_id", "request_id"),
     ),
     Case(
         "weights",

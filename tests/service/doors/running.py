@@ -84,55 +84,30 @@ class Refusal:
     retry: bool = False
 
 
-class Doors:
-    """A server on free ports of the loopback."""
+class Ways:
+    """The ways into a running server: a channel, an HTTP client, and the database in which tokens are made."""
 
-    def __init__(self, url: str, folder: pathlib.Path, *, more=(), **settings) -> None:
-        self.settings = Settings(
-            **({"data_dir": folder, "database_url": url, "http_port": 0, "grpc_port": 0} | settings)
-        )
-        for made in (self.settings.objects_dir, self.settings.tmp_dir, self.settings.run_dir):
-            made.mkdir(parents=True, exist_ok=True)
-        objects = ObjectFolder(self.settings.objects_dir, self.settings.tmp_dir)
-        self.app = App(self.settings, Database(url), objects)
-        self._more = more
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.failure: BaseException | None = None
-        self.grpc_port = self.http_port = 0
+    def __init__(self) -> None:
         self._tokens: dict[tuple, str] = {}
 
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(30), "the server did not start"
-        if self.failure:
-            self.app.database.dispose()
-            raise self.failure
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}")
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.http_port}", timeout=30)
-        return self
+    def connect(self, database: Database, grpc_port: int, http_port: int) -> None:
+        """Open the ways."""
+        self.database, self.grpc_port, self.http_port = database, grpc_port, http_port
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}")
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30)
 
-    def __exit__(self, *_):
+    def disconnect(self) -> None:
+        """Close the ways."""
         self.channel.close()
         self.http.close()
-        self.stop()
-        self.app.database.dispose()
-
-    def stop(self, wait=True):
-        """Stop as a signal would."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._stop.set)
-        if wait:
-            self._thread.join(20)
-            assert not self._thread.is_alive(), "the server did not stop"
 
     def token(self, user="kim", scopes=SCOPES, **more):
         """A token of a user, who is made if need be."""
         key = (user, frozenset(scopes), *more.items())
         if key not in self._tokens:
             with contextlib.suppress(ValueError):
-                accounts.create_user(self.app.database, user)
-            self._tokens[key] = accounts.create_token(self.app.database, user, scopes, **more)
+                accounts.create_user(self.database, user)
+            self._tokens[key] = accounts.create_token(self.database, user, scopes, **more)
         return self._tokens[key]
 
     def method(self, name):
@@ -148,10 +123,58 @@ class Doors:
         except grpc.RpcError as error:
             return refusal_of_rpc(error)
 
+    def rpc_stream(self, name, request, metadata):
+        """Every answer of a stream of the gRPC door, or its Refusal."""
+        try:
+            return list(self.method(name)(request, metadata=metadata, timeout=60))
+        except grpc.RpcError as error:
+            return refusal_of_rpc(error)
+
     def rest(self, verb, path, token=None, headers=None, **more):
         """The response of the REST door."""
         every = ({"authorization": f"Bearer {token}"} if token else {}) | (headers or {})
         return self.http.request(verb, path, headers=every, **more)
+
+
+class Doors(Ways):
+    """A server on free ports of the loopback, in a thread of this process."""
+
+    def __init__(self, url: str, folder: pathlib.Path, *, more=(), **settings) -> None:
+        super().__init__()
+        self.settings = Settings(
+            **({"data_dir": folder, "database_url": url, "http_port": 0, "grpc_port": 0} | settings)
+        )
+        for made in (self.settings.objects_dir, self.settings.tmp_dir, self.settings.run_dir):
+            made.mkdir(parents=True, exist_ok=True)
+        objects = ObjectFolder(self.settings.objects_dir, self.settings.tmp_dir)
+        self.app = App(self.settings, Database(url), objects)
+        self._more = more
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.failure: BaseException | None = None
+        self._ports = (0, 0)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(30), "the server did not start"
+        if self.failure:
+            self.app.database.dispose()
+            raise self.failure
+        self.connect(self.app.database, *self._ports)
+        return self
+
+    def __exit__(self, *_):
+        self.disconnect()
+        self.stop()
+        self.app.database.dispose()
+
+    def stop(self, wait=True):
+        """Stop as a signal would."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
+        if wait:
+            self._thread.join(20)
+            assert not self._thread.is_alive(), "the server did not stop"
 
     def _run(self):
         try:
@@ -166,7 +189,7 @@ class Doors:
         await serve(self.app, on_ready=self._on_ready, stop=self._stop, more=self._more)
 
     def _on_ready(self, grpc_port, http_port):
-        self.grpc_port, self.http_port = grpc_port, http_port
+        self._ports = (grpc_port, http_port)
         self._ready.set()
 
 

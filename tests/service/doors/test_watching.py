@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import uuid
 
 import grpc
 import pytest
@@ -14,6 +13,8 @@ from tests.service.doors import seeds
 from tests.service.doors.running import refusal_of_rest, refusal_of_rpc, running
 from tests.waiting import wait_until
 from traind.v1 import jobs_pb2
+
+NO_JOB = "jobs/00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def job(doors):
         ledger.fail(doors.app.database, claim, "INTERNAL", "the test that queued it is over")
 
 
-def watch_rpc(doors, job, from_seq=0, token=None):
-    request = jobs_pb2.WatchJobRequest(name=f"jobs/{job.id}", from_seq=from_seq)
+def watch_rpc(doors, job, from_seq=0, token=None, *, stored_only=False):
+    request = jobs_pb2.WatchJobRequest(name=f"jobs/{job.id}", from_seq=from_seq, stored_only=stored_only)
     metadata = [("authorization", f"Bearer {token or doors.token('kim')}")]
     return doors.method("JobService.WatchJob")(request, metadata=metadata, timeout=60)
 
@@ -111,6 +112,24 @@ def test_a_watch_behind_the_end_ends_at_once(doors, job, from_seq):
     assert parse_events(Stream(doors, f"/v1/jobs/{job.id}:watch?from_seq={from_seq}").whole()) == [("end", None, {})]
 
 
+@pytest.mark.parametrize("from_seq", [0, 2, 6, 7, 1000])
+def test_what_is_stored_is_sent_alone_where_that_is_asked(doors, job, from_seq, monkeypatch):
+    """Also of a job that goes on, and where it takes several reads."""
+    monkeypatch.setattr(watching, "BATCH_EVENTS", 2)
+    path = f"/v1/jobs/{job.id}:watch?storedOnly=true&fromSeq={from_seq}"
+    expected = list(range(max(from_seq, 1), 6))
+
+    def look():
+        assert [event.seq for event in watch_rpc(doors, job, from_seq, stored_only=True)] == expected
+        events = parse_events(Stream(doors, path).whole())
+        assert [int(seq) for name, seq, _ in events if name == "message"] == expected
+        assert events[-1] == ("end", None, {})
+
+    seeds.run(doors.app.database, job, before_end=look)
+    expected = list(range(max(from_seq, 1), 7))
+    look()
+
+
 def test_news_come_as_they_happen_to_every_watcher(doors, job):
     """Two over gRPC, one of them from behind the end, and one over REST; each sees the job's end by itself."""
     first, late = watch_rpc(doors, job), watch_rpc(doors, job, 1000)
@@ -142,9 +161,9 @@ def test_a_pause_is_no_end(doors, job):
 @pytest.mark.parametrize(
     ("name", "from_seq", "refused"),
     [
-        (f"jobs/{uuid.uuid4()}", 0, ("NOT_FOUND", "RESOURCE_NOT_FOUND")),
+        (NO_JOB, 0, ("NOT_FOUND", "RESOURCE_NOT_FOUND")),
         ("jobs/nonsense", 0, ("INVALID_ARGUMENT", "INVALID_FIELD")),
-        (f"jobs/{uuid.uuid4()}", -1, ("INVALID_ARGUMENT", "INVALID_FIELD")),
+        (NO_JOB, -1, ("INVALID_ARGUMENT", "INVALID_FIELD")),
     ],
 )
 def test_what_cannot_be_watched_is_refused_before_anything_is_sent(doors, name, from_seq, refused):

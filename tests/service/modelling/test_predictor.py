@@ -419,3 +419,13 @@ def test_what_is_told_after_each_epoch():
         "log_loss": pytest.approx(sklearn_metrics.log_loss(t, p)),
         "roc_auc": pytest.approx(sklearn_metrics.roc_auc_score(t, p)),
     }
+
+
+def test_what_an_asked_loss_leaves_out_is_filled_in():
+    """Its defaults are those of a training: delta 1, and no class weighs more than the other."""
+    predictor, table = house([0.1, 0.2, 3.0]), table_of(HOUSES)
+    bare, _ = evaluate(predictor, table, spec_of({"loss": {"huber": {}}}).loss)
+    told, _ = evaluate(predictor, table, spec_of({"loss": {"huber": {"delta": 1.0}}}).loss)
+    errors = abs(np.array(HOUSES["price"]) - predictor.predict(table).values.ravel())
+    expected = np.where(errors <= 1, errors**2 / 2, errors - 0.5).mean()
+    assert bare["loss"] == told["loss"] == pytest.approx(expected, rel=1e-6)

@@ -56,6 +56,7 @@ def test_every_default_of_a_regression():
                 "batchSize": 32,
                 "keep": "BEST",
                 "path": "WRITTEN_OUT",
+                "checkpoints": {"everyEpochs": 1, "everySeconds": 60.0},
             }
         },
         "dtype": "FLOAT32",
@@ -108,6 +109,7 @@ def test_what_was_chosen_stays():
                 "epochs": 3,
                 "batchSize": 7,
                 "keep": "LAST",
+                "checkpoints": {"everyEpochs": 3, "everySeconds": 0.5},
                 "path": "GENERAL",
             }
         },

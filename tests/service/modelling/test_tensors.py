@@ -72,6 +72,7 @@ def corrupt_files():
     yield (1 << 40).to_bytes(8, "little") + good[8:]
     yield (2).to_bytes(8, "little") + b"[]"
     yield (4).to_bytes(8, "little") + b"\xff\xff\xff\xff"
+    yield (12_000).to_bytes(8, "little") + b"[" * 6000 + b"]" * 6000
     long = json.dumps({"__metadata__": {"x": "y" * tensors.LARGEST_HEADER}}).encode()
     yield len(long).to_bytes(8, "little") + long
     outside = json.dumps({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}).encode()

@@ -143,6 +143,7 @@ def test_what_is_no_number(given):
         (predictions_pb2.PredictRequest(), None, ["(body)"]),
         (specs_pb2.TrainSpec(), {"dtype": "FLOAT16"}, ["dtype"]),
         (specs_pb2.TrainSpec(), {"dtype": True}, ["dtype"]),
+        (specs_pb2.TrainSpec(), {"dtype": "\ud800FLOAT32"}, ["dtype"]),
         (networks_pb2.Network(), {"linear": {}, "mlp": {}}, ["mlp"]),
         (specs_pb2.TrainSpec(), {"network": {"linear": {}, "mlp": {}}}, ["network"]),
         (learning_pb2.Gradient(), {"batchSize": 1, "batch_size": 2}, ["batch_size"]),
@@ -161,7 +162,7 @@ def test_unknown_fields_get_the_nearest_name():
     assert read(job, {"train": {"netwrk": {}, "learn": {"gradient": {"batchsize": 3}}}, "admin": True}) == [
         ("train.netwrk", "is unknown; did you mean network?"),
         ("train.learn.gradient.batchsize", "is unknown; did you mean batch_size?"),
-        ("admin", "is unknown; known are display_name, dataset, model, train, evaluate"),
+        ("admin", "is unknown; known are display_name, dataset, model, train, evaluate, webhooks"),
     ]
     ((path, _),) = read(job, {"a\r\nlevel=ERROR" + "x" * 200: 1})
     assert path.startswith('"a\\r\\nlevel=ERROR')
@@ -195,6 +196,7 @@ def test_query_parameters_in_both_spellings_repeated_and_dotted():
         ([("pageSize", "x")], "page_size"),
         ([("pageSize", "")], "page_size"),
         ([("pageSize", "1"), ("page_size", "2")], "page_size"),
+        ([("page_size", "1"), ("pageSize", "2")], "page_size"),
         ([("states", "queued")], "states[0]"),
         ([("state", "QUEUED")], "state"),
         ([("page.size", "1")], '"page.size"'),
@@ -210,4 +212,4 @@ def test_what_stands_elsewhere_does_not_stand_in_the_query():
     request = jobs_pb2.CreateJobRequest()
     found = query(request, [("job", "x"), ("job.dataset", "x"), ("validateOnly", "yes")], ["job"])
     assert [path for path, _ in found] == ["job", '"job.dataset"', "validate_only"]
-    assert query(jobs_pb2.CreateJobRequest(), [("job.train", "x")])[0][0] == "train"
+    assert query(jobs_pb2.CreateJobRequest(), [("job.train", "x")])[0][0] == "job.train"

@@ -5,12 +5,19 @@ import re
 import pytest
 
 from service import errors
-from service.rest.comments import read_comments
 from service.rest.errors import encode_error, http_status
+from traind.contract_comments import read_comments
 from traind.v1 import errors_pb2
 
 REASONS = [name for name, number in errors_pb2.ErrorReason.items() if number]
-CLASSES = {error_class.reason: error_class for error_class in errors.TraindError.__subclasses__()}
+
+
+def classes(root):
+    """Every class of the tree below a root, by its reason."""
+    return {c.reason: c for child in root.__subclasses__() for c in (child, *classes(child).values())}
+
+
+CLASSES = classes(errors.TraindError)
 
 
 def test_reasons_and_classes_are_the_same():

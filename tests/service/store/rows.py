@@ -1,10 +1,11 @@
 """Rows that the store's tests begin with."""
 
 import itertools
+import json
 
 import pytest
 
-from service.store import datasets, jobs, users
+from service.store import datasets, jobs, tables, users
 
 _numbers = itertools.count(1)
 
@@ -19,7 +20,7 @@ def make_user(database, name="kim"):
         return users.add_user(connection, name)
 
 
-def make_dataset(database, owner, slug="penguins", sha256="", options_sha256="as-is", table_sha256=""):
+def make_dataset(database, owner, slug="penguins", sha256="", options_sha256="as-is", table_sha256="", columns="area"):
     number = next(_numbers)
     with database.write() as connection:
         return datasets.add_version(
@@ -31,7 +32,7 @@ def make_dataset(database, owner, slug="penguins", sha256="", options_sha256="as
             options_sha256=options_sha256,
             size_bytes=12,
             row_count=3,
-            columns_json='[{"name":"area"}]',
+            columns_json=json.dumps([{"name": name, "type": "NUMBER"} for name in columns.split()]),
             table_sha256=table_sha256 or f"table{number}",
             encoding="UTF-8",
         )
@@ -69,6 +70,25 @@ def make_queue(database, count=1):
     owner = make_user(database)
     dataset = make_dataset(database, owner)
     return owner, [make_job(database, owner, dataset) for _ in range(count)]
+
+
+# A random UUID, as each database writes it.
+_UUID = {
+    "sqlite": "printf('%s-%s-4%s-8%s-%s', lower(hex(randomblob(4))), lower(hex(randomblob(2))), "
+    "substr(lower(hex(randomblob(2))), 2), substr(lower(hex(randomblob(2))), 2), lower(hex(randomblob(6))))",
+    "postgresql": "gen_random_uuid()::text",
+}
+
+
+def double_jobs(database, times):
+    """Copy all jobs, so many times, each copy a little younger: thousands of rows in a moment."""
+    columns = [column.name for column in tables.job.columns]
+    for number in range(times):
+        later = 10.0**-3 * 2**number
+        values = {"id": _UUID[database.kind], "created_at": f"created_at + {later}", "request_id": "NULL"}
+        chosen = ", ".join(values.get(name, name) for name in columns)
+        with database.write() as connection:
+            connection.exec_driver_sql(f"INSERT INTO job ({', '.join(columns)}) SELECT {chosen} FROM job")
 
 
 def job_of(database, job_id):

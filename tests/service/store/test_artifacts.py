@@ -90,6 +90,7 @@ def test_a_value_goes_with_its_last_holder(database):
     assert len(artifacts.load(database, made)) == MIB + 1
     release(database, "model:3")
     release(database, "model:2")
+    assert artifacts.collect(database, 3600) == 1
     assert [count(database, table) for table in (artifact, artifact_chunk, artifact_ref)] == [0, 0, 0]
 
 
@@ -118,13 +119,54 @@ def test_what_was_staged_long_ago_is_collected(database):
     with database.write() as connection:
         ago = sqlalchemy.update(artifact).values(created_at=artifact.c.created_at - 7200)
         connection.execute(ago.where(artifact.c.id.in_([old, published])))
-        assert artifacts.abandoned(connection, 3600) == [old]
-        assert artifacts.collect_staged(connection, 3600) == 1
-        assert artifacts.collect_staged(connection, 3600) == 0
+        assert artifacts.any_abandoned(connection, 3600)
+    assert artifacts.collect(database, 3600) == 1
+    assert artifacts.collect(database, 3600) == 0
+    with database.read() as connection:
+        assert not artifacts.any_abandoned(connection, 3600)
     assert len(artifacts.load(database, published)) == MIB + 1
     publish(database, fresh)
     with pytest.raises(DataCorrupt, match="staged"):
         publish(database, old)
+
+
+def test_a_long_value_goes_by_a_few_chunks_at_a_time(database, monkeypatch):
+    """Another process may end what one began; meanwhile nobody can publish it, and nothing else is touched."""
+    made, other = (artifacts.stage(database, random.Random(n).randbytes(9 * MIB + 1), "checkpoint") for n in (1, 2))
+    publish(database, made, "job:1")
+    publish(database, other, "job:2")
+    release(database, "job:1")
+    assert count(database, artifact_chunk) == 20, "what is long is not deleted within a move"
+    with pytest.raises(DataCorrupt, match="staged"):
+        publish(database, made)
+
+    class DiedError(Exception):
+        pass
+
+    def dies(_):
+        raise DiedError
+
+    monkeypatch.setattr(artifacts.time, "sleep", dies)
+    with pytest.raises(DiedError):
+        artifacts.collect(database, 3600)
+    monkeypatch.undo()
+    assert count(database, artifact_chunk) == 20 - artifacts.CHUNKS_AT_ONCE
+    assert artifacts.collect(database, 3600) == 1
+    assert (count(database, artifact_chunk), count(database, artifact)) == (10, 1)
+    assert artifacts.load(database, other) == random.Random(2).randbytes(9 * MIB + 1)
+
+
+def test_a_value_with_another_holder_stays(database):
+    made = artifacts.stage(database, b"x" * (MIB + 1), "checkpoint")
+    publish(database, made, "job:1")
+    with database.write() as connection:
+        artifacts.hold(connection, made, "job:2")
+    release(database, "job:1")
+    assert artifacts.collect(database, 3600) == 0
+    assert len(artifacts.load(database, made)) == MIB + 1
+    release(database, "job:2")
+    assert artifacts.collect(database, 3600) == 1
+    assert count(database, artifact) == 0
 
 
 def test_a_long_value_keeps_no_writer_waiting(database):
@@ -145,3 +187,14 @@ def test_a_long_value_keeps_no_writer_waiting(database):
 
     artifacts.stage(Watched(), b"x" * (4 * MIB), "weights")
     assert len(seen) == 4
+
+
+def test_nothing_goes_of_what_was_not_dropped(database):
+    """Whoever asks for the deletion of what somebody holds, or has only staged, changes nothing."""
+    held, staged = (artifacts.stage(database, b"x" * (5 * MIB + 1), "checkpoint") for _ in range(2))
+    publish(database, held)
+    for one in (held, staged):
+        artifacts.delete_dropped(database, one)
+    publish(database, staged, "model:2")
+    for one in (held, staged):
+        assert artifacts.load(database, one) == b"x" * (5 * MIB + 1)

@@ -5,6 +5,7 @@ import threading
 import pytest
 import sqlalchemy
 
+from service import ledger
 from service.store import artifacts, models
 from service.store.records import ModelRows
 from tests.service.store.rows import make_queue, make_user
@@ -115,3 +116,37 @@ def test_confusion_matrices_are_kept_and_none_where_none_came(database):
     owner, made = make_queue(database, 2)
     assert add(database, owner, made[0]).confusion_json == "[]"
     assert add(database, owner, made[1], confusion_json='[{"split": "val"}]').confusion_json == '[{"split": "val"}]'
+
+
+def test_the_job_that_is_to_make_a_version_is_found_by_what_it_will_make(database):
+    owner, (first, second) = make_queue(database, 2)
+    lee = make_user(database, "lee")
+
+    def maker(version, slug="churn", of=owner):
+        with database.read() as connection:
+            return models.find_maker(connection, of.id, slug, version)
+
+    assert maker(None) == maker(1) == models.Maker(first.id, "QUEUED")
+    assert maker(2) == models.Maker(second.id, "QUEUED")
+    assert not maker(1).ended
+    assert maker(3) is None
+    assert maker(1, slug="house") is None
+    assert maker(1, of=lee) is None
+    ledger.cancel(database, owner.id, first.id)
+    assert maker(1) == models.Maker(second.id, "QUEUED")
+    ledger.cancel(database, owner.id, second.id)
+    assert maker(None) == models.Maker(second.id, "CANCELLED")
+    assert maker(None).ended
+    assert maker(2) is None
+
+
+def test_no_job_is_to_make_a_version_that_was_made(database):
+    owner, (job,) = make_queue(database)
+    add(database, owner, job)
+    claim = ledger.claim(database, "test:1", 60)
+    with database.read() as connection:
+        assert models.find_maker(connection, owner.id, "churn", 1) is None
+        assert models.find_maker(connection, owner.id, "churn", 2) == models.Maker(job.id, "RUNNING")
+    ledger.succeed(database, claim, None, metrics={}, best_epoch=1)
+    with database.read() as connection:
+        assert models.find_maker(connection, owner.id, "churn", 2) is None

@@ -1,0 +1,144 @@
+"""A job's events over one stream after another: what breaks is opened again behind the last event that was seen."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from traind import methods
+from traind.aio.pauses import sleep
+from traind.errors import TimedOut, TraindError, WaitTimeout
+from traind.events import decode_event
+from traind.retries import back_off, is_passing
+from traind.v1 import jobs_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from traind.aio.transport import AsyncTransport
+    from traind.events import Event
+
+# How long a watcher goes on trying to reach a server that is away.
+RECONNECT_S = 600.0
+
+logger = logging.getLogger("traind")
+
+
+class AsyncWatch:
+    """One watcher of one job."""
+
+    def __init__(
+        self,
+        transport: Callable[[], AsyncTransport],
+        job: str,
+        from_seq: int,
+        *,
+        timeout: float | None = None,
+        told: float | None = None,
+        stored_only: bool = False,
+        on_break: Callable[[TraindError], None] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._job = job
+        self._next_seq = max(from_seq, 1)
+        self._timeout = timeout
+        # What the caller gave for several jobs together.
+        self._told = timeout if told is None else told
+        # Only the events that the server has now; else it goes on to the job's end.
+        self._stored_only = stored_only
+        self._on_break = on_break
+        self._began = self._heard = time.monotonic()
+        self._breaks = 0
+        self._ended = False
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """Yield every event once, in order, until the job's end; with `stored_only` until the newest there is."""
+        while not self._ended:
+            lost: TraindError | None = None
+            try:
+                async with contextlib.aclosing(self._one_stream()) as events:
+                    async for event in events:
+                        yield event
+            except TimedOut:
+                if self._timeout is None or self._left() > 0.01:
+                    raise
+                raise self._too_late() from None
+            except TraindError as error:
+                lost = error
+            if not self._ended:
+                await self._recover(lost)
+
+    async def _one_stream(self) -> AsyncGenerator[Event]:
+        request = jobs_pb2.WatchJobRequest(name=self._job, from_seq=self._next_seq, stored_only=self._stored_only)
+        deadline = None if self._timeout is None else max(self._left(), 0.001)
+        async with contextlib.aclosing(self._transport().stream(methods.WATCH_JOB, request, deadline)) as stream:
+            async for message in stream:
+                event = decode_event(message)
+                self._breaks, self._heard = 0, time.monotonic()
+                self._ended = event.ends
+                if event.seq >= self._next_seq:
+                    self._next_seq = event.seq + 1
+                    yield event
+                if self._ended:
+                    return
+        self._ended = self._stored_only
+
+    async def _recover(self, lost: TraindError | None) -> None:
+        """Wait before the next stream; raise where none shall follow. `lost` = None: the stream ended without error."""
+        if lost is not None and (not is_passing(lost) or time.monotonic() - self._heard > RECONNECT_S):
+            raise lost
+        if lost is None or self._next_seq == 1:
+            # Nothing came yet, or too little: asks once more in the plain way, which fails with the clearer error.
+            job = await self._transport().call(methods.GET_JOB, jobs_pb2.GetJobRequest(name=self._job))
+            if lost is None and job.done:
+                self._ended = True  # its last event is before the one that was asked for
+                return
+        self._breaks += 1
+        if lost is not None and self._breaks == 1:
+            logger.info("the events of %s broke off, watching again: %s", self._job, lost.message)
+            if self._on_break:
+                self._on_break(lost)
+        delay = max(back_off(self._breaks), (lost.retry_after or 0.0) if lost else 0.0)
+        if self._timeout is not None and self._left() <= delay:
+            raise self._too_late()
+        await sleep(delay)
+
+    def _left(self) -> float:
+        return self._began + (self._timeout or 0.0) - time.monotonic()
+
+    def _too_late(self) -> WaitTimeout:
+        short = self._job.removeprefix("jobs/")[:8]
+        return WaitTimeout(f"job {short} has not ended within {self._told:g} s; it goes on")
+
+
+async def read_log(
+    transport: Callable[[], AsyncTransport],
+    job: str,
+    *,
+    follow: bool,
+    tail: int | None,
+    on_break: Callable[[TraindError], None] | None,
+) -> AsyncGenerator[str]:
+    """See Jobs.logs."""
+    if tail is not None and tail < 0:
+        raise ValueError(f"tail is {tail}; it is a number of lines, 0 or more")
+    next_seq, ended = 1, False
+    if tail is not None or not follow:
+        past: deque[str] = deque(maxlen=tail)
+        async with contextlib.aclosing(
+            AsyncWatch(transport, job, next_seq, stored_only=True, on_break=on_break).events()
+        ) as events:
+            async for event in events:
+                next_seq, ended = event.seq + 1, event.ends
+                if event.kind == "log":
+                    past.append(event.message)
+        while past:
+            yield past.popleft()
+    if follow and not ended:
+        async with contextlib.aclosing(AsyncWatch(transport, job, next_seq, on_break=on_break).events()) as events:
+            async for event in events:
+                if event.kind == "log":
+                    yield event.message

@@ -1,0 +1,23 @@
+"""Names of things: as the API has them, and short as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Before the name of a data set that is on another server.
+IMPORTED = "imported/"
+
+
+def name_of(thing: Any) -> str:
+    """The name of a Dataset, Model or Job, or the text itself."""
+    return thing if isinstance(thing, str) else str(thing.name)
+
+
+def short_name(name: str) -> str:
+    """`models/kim.churn/versions/3` as commands take it: `kim.churn:3`.
+
+    What stands on another server stays to be seen: `imported/datasets/kim.churn/versions/3` is `imported/kim.churn:3`.
+    """
+    if name.startswith(IMPORTED):
+        return IMPORTED + short_name(name.removeprefix(IMPORTED))
+    return name.partition("/")[2].replace("/versions/", ":")
