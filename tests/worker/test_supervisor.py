@@ -368,6 +368,8 @@ def cold(bench, tmp_path):
     """A zygote that is not warm before the file `gate` is there."""
     environ = bench.environ | {"TRAIND_STANDIN_GATE": str(tmp_path / "gate")}
     zygote = Zygote(environ, tmp_path / "cold.log", [sys.executable, str(STANDIN)])
+    # It would end with a thread that starts it.
+    zygote.start()
     yield zygote
     zygote.close()
 

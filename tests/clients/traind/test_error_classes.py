@@ -216,14 +216,14 @@ def test_server_error_of_damaged_weights(own):
         client.datasets.create(FLATS, name="flats")
         client.jobs.create(dataset="flats", model="m", train=SPEC).wait(60)
         with contextlib.closing(sqlite3.connect(own.stack.data / "traind.db")) as store:
-            (kept,) = store.execute("SELECT data FROM artifact_chunk ORDER BY artifact_id LIMIT 1").fetchone()
+            store.execute("CREATE TEMPORARY TABLE kept AS SELECT rowid AS chunk, data FROM artifact_chunk")
             store.execute("UPDATE artifact_chunk SET data = zeroblob(length(data))")
             store.commit()
             error = raised(traind.ServerError, client.predict, "m", FLATS)
             assert (error.reason, error.code) == ("DATA_CORRUPT", "DATA_LOSS")
             assert "SHA-256" in error.message
             assert "restore" in error.fix
-            store.execute("UPDATE artifact_chunk SET data = ?", (kept,))
+            store.execute("UPDATE artifact_chunk SET data = kept.data FROM kept WHERE chunk = artifact_chunk.rowid")
             store.commit()
         assert len(client.predict("m", FLATS)) == 60
 

@@ -12,6 +12,7 @@ import types
 
 
 def install(path):
+    import functools
     import mmap
     import struct
     import time
@@ -29,8 +30,13 @@ def install(path):
 
     time.time = lambda: true_time() + ahead()
     time.time_ns = lambda: true_ns() + round(ahead() * 1e9)
-    time.localtime = lambda seconds=None: true_local(time.time() if seconds is None else seconds)
-    time.gmtime = lambda seconds=None: true_utc(time.time() if seconds is None else seconds)
+
+    def told(true, seconds=None):
+        return true(time.time() if seconds is None else seconds)
+
+    # No plain functions: a class that keeps one, as logging.Formatter does, would make a method of it.
+    time.localtime = functools.partial(told, true_local)
+    time.gmtime = functools.partial(told, true_utc)
     true = types.SimpleNamespace(time=true_time)
     sys.meta_path.insert(0, After({"grpc._cython.cygrpc": lambda module: setattr(module, "time", true)}))
 
