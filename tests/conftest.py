@@ -12,7 +12,7 @@ import pytest
 
 from service.store.database import Database
 from service.store.tables import metadata
-from tests import servers
+from tests import alone, servers
 
 KINDS = ("sqlite", "postgresql")
 LONGEST_END_S = 60
@@ -31,6 +31,10 @@ def _fork_without_grpc():
 
 
 _fork_without_grpc()
+
+
+def pytest_configure(config):
+    alone.begin(config)
 
 
 def pytest_unconfigure():

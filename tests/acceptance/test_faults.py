@@ -120,6 +120,7 @@ def test_a_frozen_worker_that_comes_back_writes_nothing(stack, wire, disturbed):
     assert attempts_of(wire, disturbed) == 2
 
 
+@pytest.mark.alone
 def test_a_killed_broker(sqlite_stack):
     stack, wire = sqlite_stack, sqlite_stack.wire()
     running = wire.submit(wires.steady())
@@ -137,6 +138,7 @@ def test_a_killed_broker(sqlite_stack):
     assert stack.processes("valkey-server"), "it was started again"
 
 
+@pytest.mark.alone
 def test_a_killed_broker_beside_postgresql():
     """Nobody starts it again but this test; what waited in it is gone, and no job is."""
     try:

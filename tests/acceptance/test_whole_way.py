@@ -46,6 +46,7 @@ def test_the_same_spec_and_seed_give_the_same_weights(wire):
     assert wire.model(other).weights_sha256 != first
 
 
+@pytest.mark.alone
 def test_cancelling_a_running_job_takes_half_a_second_at_most(wire):
     took = []
     for _ in range(20):
@@ -65,6 +66,7 @@ def test_cancelling_a_running_job_takes_half_a_second_at_most(wire):
     ]
 
 
+@pytest.mark.alone
 def test_cancelling_a_job_that_does_not_listen_takes_two_and_a_half_seconds_at_most(stack, wire):
     job = wire.submit(wires.endless())
     wire.wait_epoch(job.name)

@@ -66,12 +66,14 @@ def cpu_seconds(python, code):
     return min(float(run(python, "-c", probe).split()[-1]) for _ in range(6))
 
 
+@pytest.mark.alone
 def test_import_is_cheap(python):
     assert cpu_seconds(python, "import traind") <= 0.030
     loaded = run(python, "-c", "import sys, traind; traind.Client(); print(*sys.modules)").split()
     assert not {"grpc", "numpy", "asyncio"} & set(loaded)
 
 
+@pytest.mark.alone
 def test_help_is_quick(python):
     """The whole process, from exec to exit, in CPU seconds."""
     probe = f"""

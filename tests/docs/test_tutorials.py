@@ -22,6 +22,7 @@ def test_there_are_four():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.alone
 def test_a_tutorial_prints_and_draws_what_it_shows(page, server, monkeypatch):
     # Not by the profile: `up` writes it a moment after it answers.
     monkeypatch.setenv("TRAIND_URL", server.address["grpc"])

@@ -59,6 +59,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.alone
 def test_a_broker_that_fails(lab, fault):
     running = lab.steady()
     with fault(lab.broker):
@@ -79,6 +80,7 @@ def test_jobs_run_without_a_broker_that_stays_full(lab):
         lab.assert_done(*jobs, attempts=1)
 
 
+@pytest.mark.alone
 def test_jobs_whose_tickets_were_destroyed_start_within_a_lease_and_a_sweep(lab):
     """20 of 20, five at a time: all that was sent for them is gone before any worker could read it."""
     took = []

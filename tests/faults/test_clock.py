@@ -36,6 +36,7 @@ def test_a_clock_that_jumps(lab, part):
 
 
 @pytest.mark.parametrize("ahead_s", JUMPS.values(), ids=JUMPS)
+@pytest.mark.alone
 def test_a_dead_worker_is_noticed_whatever_its_clock_says(lab, ahead_s):
     """Neither early nor late: when its lease has ended by the database's clock."""
     running = lab.steady("worker")

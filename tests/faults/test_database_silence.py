@@ -42,6 +42,7 @@ def count(database):
         return len(users.list_users(connection))
 
 
+@pytest.mark.alone
 def test_a_frozen_server_is_given_up_and_found_again(server, database):
     database, _ = database
     before = count(database)
@@ -112,6 +113,7 @@ def test_a_connection_that_was_ended_in_a_transaction_is_told(server, database):
     assert count(database) == before
 
 
+@pytest.mark.alone
 def test_a_job_locked_by_one_who_was_cut_off_keeps_no_other_from_its_rescue(server, database):
     """The sweep passes it over, and finds it once the server has let go of the silent one's locks."""
     _, proxy = database

@@ -115,6 +115,7 @@ def write(wire, upload, data):
     return wire.uploads.WriteUpload(iter(pieces), metadata=wire.metadata, timeout=20)
 
 
+@pytest.mark.alone
 def test_a_locked_database(disk):
     """Somebody holds SQLite's lock for longer than anybody waits: refused to be sent again, and nothing is lost."""
     stack, client = disk

@@ -28,6 +28,7 @@ def fault(request):
     return request.param
 
 
+@pytest.mark.alone
 def test_a_deadline_holds_and_a_retry_makes_no_second_job(lab, fault):
     """Between client and api."""
     wire = lab.through_the_door()

@@ -67,6 +67,7 @@ def test_it_carries(proxy):
     wait_until(lambda: proxy.open_lines == 0, "the line is closed on both sides")
 
 
+@pytest.mark.alone
 def test_it_delays(proxy):
     with line(proxy, 5) as connection:
         echo(connection)
@@ -80,6 +81,7 @@ def test_it_delays(proxy):
         assert time.monotonic() - began < 0.2
 
 
+@pytest.mark.alone
 def test_it_is_narrow(proxy):
     with line(proxy, 5) as connection:
         proxy.inflict(bytes_per_s=1000)

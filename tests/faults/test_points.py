@@ -6,6 +6,8 @@ import pathlib
 import re
 import time
 
+import pytest
+
 from service import points
 from tests.acceptance.stack import ROOT
 from tests.faults import injection, test_crash_points
@@ -53,6 +55,7 @@ def test_nothing_in_the_product_switches_them_on():
             assert lines <= {"from service.points import point"}, path
 
 
+@pytest.mark.alone
 def test_a_call_costs_nothing_that_a_batch_would_feel():
     """A batch of one row through a network of 17 weights takes 0.03 ms: less than 0.5 % of that."""
     point, count = points.point, 100_000

@@ -160,6 +160,7 @@ def test_a_token_of_no_answer_is_refused(lab, token):
         lab.seen_by(lab.kim, page_token=token)
 
 
+@pytest.mark.alone
 def test_a_call_among_thousands_is_quick(lab):
     lab.queue(*[lab.kim, lab.lee] * 5)
     double_jobs(lab.database, 9)

@@ -161,6 +161,7 @@ def test_one_named_dict():
     assert checkpoints.held_out_rows(found).tolist() == [0, 7, 8, 82]
 
 
+@pytest.mark.alone
 def test_seconds_go_on():
     state = learning(spec_by("mlp", "adam")).state
     state.seconds_before = 100.0

@@ -167,6 +167,7 @@ def test_a_full_house_claims_nothing(bench):
 
 
 @pytest.mark.parametrize(("verb", "state"), [(ledger.cancel, "CANCELLED"), (ledger.pause, "PAUSED")])
+@pytest.mark.alone
 def test_a_cancel_and_a_pause_stop_the_trainer_soon(bench, verb, state):
     [job_id] = bench.add("obedient")
     took = []
@@ -183,6 +184,7 @@ def test_a_cancel_and_a_pause_stop_the_trainer_soon(bench, verb, state):
     assert bench.job(job_id).losses == 0
 
 
+@pytest.mark.alone
 def test_a_deaf_trainer_is_killed_after_its_grace(bench):
     [job_id] = bench.add("deaf")
     took = []
@@ -200,6 +202,7 @@ def test_a_deaf_trainer_is_killed_after_its_grace(bench):
 
 
 @pytest.mark.parametrize("asks", ["drain", "pause"])
+@pytest.mark.alone
 def test_a_trainer_has_time_to_store_a_checkpoint_before_it_leaves(bench, asks):
     [job_id] = bench.add("thorough")
 
@@ -215,6 +218,7 @@ def test_a_trainer_has_time_to_store_a_checkpoint_before_it_leaves(bench, asks):
     assert bench.job(job_id).losses == 0
 
 
+@pytest.mark.alone
 def test_a_deaf_trainer_is_killed_before_its_worker_must_be_gone(bench):
     [job_id] = bench.add("deaf")
 
@@ -230,6 +234,7 @@ def test_a_deaf_trainer_is_killed_before_its_worker_must_be_gone(bench):
     assert bench.state(job_id) == "QUEUED"
 
 
+@pytest.mark.alone
 def test_a_cancel_hurries_a_trainer_that_is_leaving(bench):
     [job_id] = bench.add("deaf")
     took = []
@@ -247,6 +252,7 @@ def test_a_cancel_hurries_a_trainer_that_is_leaving(bench):
     assert GRACE_S <= took[0] < 2.5
 
 
+@pytest.mark.alone
 def test_a_stopped_trainer_is_killed_too(bench):
     [job_id] = bench.add("obedient")
 

@@ -53,6 +53,7 @@ def test_names_of_the_server_s_things(server, flats, price_model):
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "grpc://192.0.2.1:1", "http://wrong:1"])
+@pytest.mark.alone
 def test_without_a_server_it_is_silent_and_quick(server, url):
     env = server.env | {"TRAIND_URL": url, "http_proxy": "", "https_proxy": "", "grpc_proxy": ""}
     found, took = complete(env, "job", "show", "0")

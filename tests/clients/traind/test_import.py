@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import traind
 
 PROBE = """
@@ -21,6 +23,7 @@ def run(*args: str) -> str:
     return done.stdout
 
 
+@pytest.mark.alone
 def test_import_is_lazy_and_quick():
     spent, modules, count = min((run("-c", PROBE).splitlines() for _ in range(5)), key=lambda lines: float(lines[0]))
     assert not {"grpc", "numpy", "asyncio", "click", "google", "torch", "service"} & set(modules.split())

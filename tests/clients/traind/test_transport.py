@@ -98,6 +98,7 @@ def test_what_moves_a_job_is_sent_once(script, verb):
     assert len(script.requests[name]) == 1
 
 
+@pytest.mark.alone
 def test_a_slow_answer_is_a_timeout(script):
     script.scripts["GetJob"] = [lambda _: time.sleep(1) or JOB]
     client = script.make(f"grpc://{script.client._transport().config.address.target}", timeout=0.2)
@@ -186,6 +187,7 @@ def test_a_watch_that_is_left_is_cancelled(script):
     assert gone.wait(5)
 
 
+@pytest.mark.alone
 def test_wait_that_takes_too_long_leaves_the_job(script):
     script.scripts["WatchJob"] = [[event(1, State.QUEUED), lambda _: time.sleep(1.5)]]
     began = time.monotonic()

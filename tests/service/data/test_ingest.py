@@ -209,6 +209,7 @@ def test_the_childs_names_of_types_are_the_contracts():
     assert set(ARROW_TYPES) == set(Column.Type.keys()) - {"TYPE_UNSPECIFIED"}
 
 
+@pytest.mark.alone
 def test_a_small_file_takes_less_than_a_second_of_processor_time(tmp_path):
     raw = "a,b,c\n" + "".join(f"{i * 0.37},{i},{'xyz'[i % 3]}\n" for i in range(150))
     before = os.times()

@@ -127,6 +127,7 @@ def test_b9_a_number_as_text_is_a_number(api, kim):
     assert refusal_of(create(api, kim, body)()).reason == "RESOURCE_NOT_FOUND"
 
 
+@pytest.mark.alone
 def test_b11_nesting_costs_nothing(api, kim):
     spent = []
     for _ in range(5):

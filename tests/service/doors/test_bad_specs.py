@@ -139,6 +139,7 @@ def test_what_json_alone_can_say(api, kim, mixed, case):
     assert "overflow" not in refusal.message
 
 
+@pytest.mark.alone
 def test_b19_many_layers_cost_a_glance(api, kim, mixed):
     (by_rpc, _) = ways(api, kim, job_of(mlp(*[4] * 100_000)))
     spent = []

@@ -132,6 +132,7 @@ def test_a_call_without_deadline_gets_one(broken, failing, monkeypatch):
         assert "0.2 s" in found.message
 
 
+@pytest.mark.alone
 def test_a_client_s_own_deadline_stands(broken, failing, monkeypatch):
     monkeypatch.setattr(methods, "DEFAULT_DEADLINE_S", 0.05)
 

@@ -81,6 +81,7 @@ def test_bytes_that_are_no_http(door):
     still_fine(door)
 
 
+@pytest.mark.alone
 def test_slow_heads_are_closed_and_others_served_meanwhile(door, monkeypatch):
     monkeypatch.setattr(rest_server, "HEAD_DEADLINE_S", 0.5)
     connections = [socket.create_connection(("127.0.0.1", door.http_port), timeout=10) for _ in range(100)]

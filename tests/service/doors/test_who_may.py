@@ -122,6 +122,7 @@ def test_two_tokens_are_one_too_many(doors):
     assert refusal_of_rest(response).reason == "TOKEN_REJECTED"
 
 
+@pytest.mark.alone
 def test_a_revoked_token_is_refused_within_a_second_or_so(doors):
     token = accounts.create_token(doors.app.database, "kim", ["read"])
     info = server_pb2.GetServerInfoRequest()

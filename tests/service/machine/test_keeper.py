@@ -52,6 +52,7 @@ def test_pauses_grow_while_it_keeps_dying(kept):
     assert said[0].startswith("child ended with exit code 3")
 
 
+@pytest.mark.alone
 def test_stop_asks_first_and_kills_the_deaf(kept):
     child = kept(*SLEEPER)
     assert child.stop(time.monotonic() + 5)

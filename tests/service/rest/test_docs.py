@@ -271,6 +271,7 @@ def test_it_can_be_switched_off(tmp_path):
             assert doors.rest("GET", path).status_code == 404
 
 
+@pytest.mark.alone
 def test_it_is_made_once_and_quickly(door, response):
     began = time.perf_counter()
     for _ in range(20):

@@ -149,6 +149,7 @@ def test_pipelined_calls_are_answered_in_order(door):
     assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"401", b"200"]
 
 
+@pytest.mark.alone
 def test_small_answers_leave_at_once(door):
     """Head and body are two writes: with Nagle's algorithm the second waits 40 ms for the client's delayed ACK."""
     seconds = []

@@ -65,6 +65,7 @@ def test_what_is_no_json_is_told_by_its_place(body, says):
     "body",
     [b"[" * 50_000 + b"]" * 50_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000, b"[" * 50_000],
 )
+@pytest.mark.alone
 def test_deep_nesting_is_refused_before_it_is_parsed(body):
     message, seconds = refusal(body)
     assert f"deeper than {DEEPEST}" in message

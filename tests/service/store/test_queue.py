@@ -167,6 +167,7 @@ def test_a_page_reads_its_own_rows_only(database, thousands):
         assert "Sort" not in plan, plan
 
 
+@pytest.mark.alone
 def test_five_thousand_cost_little(database, thousands):
     """First page, last page: all that one call reads, in less than 50 ms."""
     rows = pages(database, 1000)
