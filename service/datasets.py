@@ -20,14 +20,13 @@ from service.data.objects import disk_full_refused, hash_file
 from service.data.reading.encodings import known_encoding
 from service.data.reading.header import known_delimiter
 from service.errors import DatasetInUse, invalid
+from service.paging import page_of
 from service.points import point
 from service.store import datasets as dataset_store
 from service.store.records import DatasetRow, UploadRow
 from traind.v1 import datasets_pb2, profiles_pb2, tables_pb2
 
 PREVIEW_ROWS = 10
-# Of the descriptions of columns in one page, so that it fits into a message; a page may have fewer rows than asked.
-PAGE_BYTES = 1 << 20
 # Older versions than these are found to be the same only after they were read again.
 COMPARED_VERSIONS = 100
 NAMED_JOBS = 5
@@ -79,13 +78,11 @@ def list_datasets(
     app: App, caller: Caller, request: datasets_pb2.ListDatasetsRequest
 ) -> datasets_pb2.ListDatasetsResponse:
     """A page of the caller's data sets, newest first."""
-    limit = references.page_limit(request.page_size)
-    before = references.decode_page_token(request.page_token)
     with app.database.read() as connection:
-        rows = dataset_store.list_page(connection, caller.user_id, limit + 1, before)
-    page = rows[: min(limit, _fitting(rows))]
-    more = references.encode_page_token(page[-1].created_at, page[-1].id) if len(page) < len(rows) else ""
-    return datasets_pb2.ListDatasetsResponse(datasets=[_encode(row) for row in page], next_page_token=more)
+        datasets, more = page_of(
+            request, lambda limit, before: dataset_store.list_page(connection, caller.user_id, limit, before), _encode
+        )
+    return datasets_pb2.ListDatasetsResponse(datasets=datasets, next_page_token=more)
 
 
 def preview_dataset(
@@ -262,16 +259,6 @@ def _refuse_use(name: str, job_ids: Sequence[str]) -> None:
         f"{name} is used by jobs that have not ended: {named}{more}; cancel them or wait for their end",
         metadata={"jobs": str(len(job_ids)), "job": f"jobs/{job_ids[0]}"},
     )
-
-
-def _fitting(rows: Sequence[DatasetRow]) -> int:
-    """How many rows fit into a page: at least one."""
-    size = 0
-    for count, row in enumerate(rows):
-        size += len(row.columns_json.encode())
-        if count and size > PAGE_BYTES:
-            return count
-    return len(rows)
 
 
 def _encode(row: DatasetRow) -> datasets_pb2.Dataset:

@@ -6,6 +6,7 @@ from service.callers import Caller
 from service.errors import invalid, shown
 from service.job_messages import describe
 from service.modelling import specs
+from service.paging import page_of
 from service.store import jobs as job_store
 from service.store import metrics as metric_store
 from service.store.database import Connection
@@ -32,13 +33,13 @@ def get_job(app: App, caller: Caller, request: jobs_pb2.GetJobRequest) -> jobs_p
 
 def list_jobs(app: App, caller: Caller, request: jobs_pb2.ListJobsRequest) -> jobs_pb2.ListJobsResponse:
     """A page of the caller's jobs, newest first."""
-    limit = references.page_limit(request.page_size)
-    before = references.decode_page_token(request.page_token)
     states = [jobs_pb2.Job.State.Name(state) for state in request.states]
     with app.database.read() as connection:
-        rows = job_store.list_page(connection, caller.user_id, limit + 1, before, states)
-        jobs = [describe(connection, row) for row in rows[:limit]]
-    more = references.encode_page_token(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else ""
+        jobs, more = page_of(
+            request,
+            lambda limit, before: job_store.list_page(connection, caller.user_id, limit, before, states),
+            lambda row: describe(connection, row),
+        )
     return jobs_pb2.ListJobsResponse(jobs=jobs, next_page_token=more)
 
 

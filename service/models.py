@@ -1,7 +1,7 @@
 """What callers do with trained models: look, list, read the weights and the split, measure on a data set."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,14 +12,13 @@ from service.callers import Caller
 from service.errors import InvalidField, NotFound, TooLarge, Violation, WrongState, invalid, shown
 from service.modelling import measuring, specs, tensors
 from service.modelling.predictor import decode_preprocessing
+from service.paging import page_of
 from service.store import artifacts
 from service.store import models as model_store
 from service.store.records import DatasetRow, ModelRow
 from traind.v1 import losses_pb2, models_pb2, specs_pb2, tables_pb2
 
 SHOWN_PARAMETERS = 200_000  # as JSON about 4 MiB, the largest message
-# Of the descriptions of models in one page, so that it fits into a message; a page may have fewer models than asked.
-PAGE_BYTES = 1 << 20
 SPLIT_ROWS = 14_000_000  # two bits for each fill most of the largest message
 
 
@@ -30,13 +29,11 @@ def get_model(app: App, caller: Caller, request: models_pb2.GetModelRequest) -> 
 
 def list_models(app: App, caller: Caller, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
     """A page of the caller's models, newest first."""
-    limit = references.page_limit(request.page_size)
-    before = references.decode_page_token(request.page_token)
     with app.database.read() as connection:
-        rows = model_store.list_page(connection, caller.user_id, limit + 1, before)
-    page = rows[: min(limit, _fitting(rows))]
-    more = references.encode_page_token(page[-1].created_at, page[-1].id) if len(page) < len(rows) else ""
-    return models_pb2.ListModelsResponse(models=[_encode(row) for row in page], next_page_token=more)
+        models, more = page_of(
+            request, lambda limit, before: model_store.list_page(connection, caller.user_id, limit, before), _encode
+        )
+    return models_pb2.ListModelsResponse(models=models, next_page_token=more)
 
 
 def get_weights(app: App, caller: Caller, request: models_pb2.GetWeightsRequest) -> models_pb2.Weights:
@@ -183,17 +180,6 @@ def _columns(columns_json: str) -> list[tables_pb2.Column]:
 
 def _metrics(figures: Mapping[str, float]) -> list[tables_pb2.Metric]:
     return [tables_pb2.Metric(name=name, value=figures[name]) for name in sorted(figures)]
-
-
-def _fitting(rows: Sequence[ModelRow]) -> int:
-    """How many models fit into a page: at least one."""
-    size = 0
-    for count, row in enumerate(rows):
-        texts = (row.spec_json, row.inputs_json, row.outputs_json, row.findings_json, row.confusion_json)
-        size += sum(len(text.encode()) for text in texts)
-        if count and size > PAGE_BYTES:
-            return count
-    return len(rows)
 
 
 def _name(row: ModelRow) -> str:

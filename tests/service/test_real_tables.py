@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service import datasets, models, predictions, uploads
+from service import datasets, models, paging, predictions, uploads
 from service.errors import InvalidField, NotFound
 from service.store import models as model_store
 from tests.service.test_verbs import Lab
@@ -188,7 +188,7 @@ def test_a_model_of_before_has_no_split_to_tell(lab, monkeypatch):
 def test_pages_of_models_fit_into_a_message(lab, monkeypatch):
     for _ in range(3):
         train(lab, CLASSES)
-    monkeypatch.setattr(models, "PAGE_BYTES", 1)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 1)
     request = models_pb2.ListModelsRequest()
     seen = []
     for _ in range(3):
