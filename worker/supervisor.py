@@ -97,8 +97,8 @@ class Supervisor:
         self._cold = 0
 
     def warm_up(self) -> None:
-        """Wait until a job could begin at once. Meanwhile this place counts as taken, for nothing can run in it."""
-        with self._slots.one():
+        """Wait until a job could begin at once. Meanwhile one free place less is counted, and none is taken."""
+        with self._slots.warming():
             self._warm()
 
     def drain(self) -> int:
@@ -108,21 +108,25 @@ class Supervisor:
         """
         count = 0
         self._refusals.flush()
-        if not self._could_begin():
-            return 0
-        with self._slots.one() as slot:
-            while slot is not None and self._could_begin():
-                asked_at = boottime()
-                try:
-                    claim = ledger.claim(self._database, self._worker, self._settings.lease_s)
-                except TraindError as error:
-                    log.warning("no job can be claimed: %s", error)
-                    break
-                if claim is None:
-                    break
-                self._run(claim, asked_at)
-                count += 1
+        while self._could_begin() and self._run_one():
+            count += 1
         return count
+
+    def _run_one(self) -> bool:
+        """Claim and run a job in a free place; False if there is no such place, or no job."""
+        with self._slots.one() as slot:
+            if slot is None:
+                return False
+            asked_at = boottime()
+            try:
+                claim = ledger.claim(self._database, self._worker, self._settings.lease_s)
+            except TraindError as error:
+                log.warning("no job can be claimed: %s", error)
+                return False
+            if claim is None:
+                return False
+            self._run(claim, asked_at)
+            return True
 
     def _could_begin(self) -> bool:
         """Whether a job waits, and could begin.
@@ -149,7 +153,7 @@ class Supervisor:
                 return False
             if ended is not None or boottime() > late_at:
                 log.warning("no job is taken now: %s", ended.told() if ended else "the trainer's zygote hangs")
-                self._trainer.kill_zygote()
+                self._trainer.close()
                 self._cold += 1
                 return False
         self._cold = 0

@@ -1,5 +1,6 @@
 """The supervisor over a real database and real processes; only the learning is a stand-in (standin_trainer.py)."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,6 +11,7 @@ import tempfile
 import threading
 import time
 
+import psutil
 import pytest
 
 from service import ledger
@@ -409,6 +411,72 @@ def test_a_cold_slot_leaves_when_its_worker_stops(bench, cold):
 
     bench.meanwhile(act)
     assert (bench.state(job_id), bench.job(job_id).attempt) == ("QUEUED", 0)
+
+
+@contextlib.contextmanager
+def other_slot(bench, folder, act):
+    """Another slot of the worker in a process of its own, for places are told apart by process, which does `act`.
+
+    Its zygote is not warm before the file `gate` is in `folder`.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            gated = bench.environ | {"TRAIND_STANDIN_GATE": str(folder / "gate")}
+            bench.database = Database(bench.settings.database_url)
+            act(bench.supervises(Zygote(gated, folder / "other.log", [sys.executable, str(STANDIN)]), worker="there:1"))
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_slot_that_comes_up_holds_up_nobody_and_its_place_is_not_called_free(bench, tmp_path):
+    [job_id] = bench.add("succeeds")
+    with other_slot(bench, tmp_path, Supervisor.warm_up):
+        wait_until(lambda: "warms up" in bench.notes.read_text(), "the other slot comes up")
+        assert bench.supervisor._slots.free() == 0, "else the guardian would take the job for starving"
+        assert bench.supervisor.drain() == 1
+        assert bench.state(job_id) == "SUCCEEDED"
+    assert bench.supervisor._slots.free() == 1
+
+
+def test_a_slot_that_lost_its_zygote_holds_up_nobody_while_it_warms_up_again(bench, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    [lost] = bench.add("obedient")
+    with other_slot(bench, tmp_path, Supervisor.drain):
+        _, zygote = bench.wait_for("obedient")
+        gate.unlink()
+        [job_id] = bench.add("succeeds")
+        os.kill(zygote, signal.SIGKILL)
+        wait_until(lambda: bench.job(lost).losses == 1, "the loss is written down")
+        ledger.cancel(bench.database, bench.user.id, lost)
+        wait_until(lambda: bench.notes.read_text().count("warms up") == 2, "it warms up again")
+        assert bench.supervisor.drain() == 1
+        assert bench.state(job_id) == "SUCCEEDED"
+
+
+def test_a_zygote_that_hangs_is_given_up_and_nothing_of_it_stays(bench, cold, monkeypatch, caplog):
+    [job_id] = bench.add("succeeds")
+    supervisor = bench.supervises(cold)
+    wait_until(lambda: "warms up" in bench.notes.read_text(), "it warms up")
+    open_before = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.supervisor.START_S", 0.2)
+        assert supervisor.drain() == 0
+        assert "no job is taken now: the trainer's zygote hangs" in caplog.text
+        assert len(list(pathlib.Path("/proc/self/fd").iterdir())) == open_before - 2, "its commands and its replies"
+        assert not psutil.Process().children(), "nor a dead process"
+        cold.close()
+        assert supervisor.drain() == 0
+        assert supervisor._cold == 2
+    bench.notes.with_name("gate").touch()
+    assert supervisor.drain() == 1
+    assert bench.state(job_id) == "SUCCEEDED"
 
 
 @pytest.fixture
