@@ -2,7 +2,7 @@
 #
 #   make demo    the whole way, from data to predictions, in about a minute; stops by itself
 #   make up      a server on this machine until Ctrl-C
-#   make test    all tests, two at a time (PYTEST="-n 0 tests/house" for some)
+#   make test    all tests (PYTEST="tests/house" for some; "-n 2 --dist loadfile --no-loadscope-reorder" two at a time)
 #   make check   format, lint, types, import rule, contract
 #   make bench   every speed figure     make proto   generated code from proto/
 #   make soak    the fuzz of routes and readers at length, then faults at length (hours; FAULTS="--kills 40 --loss-s 60
@@ -57,7 +57,7 @@ up: .venv/server
 	@TRAIND_DATA_DIR="$${TRAIND_DATA_DIR:-.traind}" .venv/bin/python -m service up
 
 test: .venv/dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST)
 
 test-gpu: .venv/dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m gpu $(PYTEST)

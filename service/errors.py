@@ -78,8 +78,12 @@ class InvalidTable(TraindError):
     code, reason = "INVALID_ARGUMENT", "INVALID_TABLE"
 
 
+@dataclass
 class InvalidModelFile(TraindError):
     """The file is no model that this server can take."""
+
+    # What the file is or has, as `has a header of 20 bytes`; the message goes on with the cure.
+    what: str = ""
 
     code, reason = "INVALID_ARGUMENT", "INVALID_MODEL_FILE"
 

@@ -1,5 +1,7 @@
-"""Models as files: what another server's import takes."""
+"""Models as files: what another server's import takes. Its own checks are made of each before the first byte goes."""
 
+import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,9 +10,11 @@ from google.protobuf import json_format
 from service import models
 from service.app import App
 from service.callers import Caller
-from service.errors import DataCorrupt, TooLarge
+from service.data.splits import MOST_SPLIT_ROWS
+from service.errors import DataCorrupt, InvalidModelFile, TooLarge, TraindError, WrongState
 from service.model_files import description, layout
-from service.model_files.checks import MOST_ROWS
+from service.model_files.reading import read_head
+from service.modelling import networks, tensors
 from service.store import artifacts
 from service.store import events as event_store
 from service.store import jobs as job_store
@@ -36,17 +40,45 @@ class Export:
 def open_export(app: App, caller: Caller, request: models_pb2.ExportModelRequest) -> Export:
     """Describe a model and verify its weights, of which one chunk at a time is in memory.
 
-    Raises NotFound, WrongState, TooLarge, DataCorrupt.
+    Raises NotFound; TooLarge and WrongState where no import would take the file; DataCorrupt.
     """
     row = models.require_model(app, caller, request.name, "name")
     file = _describe(app, row)
-    stored = artifacts.verify(app.database, row.artifact_id)
+    stored_as, _ = tensors.stored_as(networks.torch_dtype(file.spec))
+    finite = tensors.finite_bytes(_tensors(artifacts.verified(app.database, row.artifact_id)), stored_as)
     entries, skip = _entries(app, row)
     head = layout.encode_header(entries, description.encode(file))
-    if len(head) > layout.LARGEST_HEADER:
-        raise _too_large(f"{row.name} takes {len(head):,} bytes to describe", layout.LARGEST_HEADER)
+    size = len(head) + row.size_bytes - skip
+    try:
+        # How many parameters an import takes is its server's matter.
+        read_head(io.BytesIO(head), size, sys.maxsize)
+    except InvalidModelFile as error:
+        raise _not_taken(row, error) from error
+    if not finite:
+        raise WrongState(
+            f"{row.name} cannot be exported: it has weights that are NaN or infinite, which no import takes; train it "
+            "again with smaller numbers, or with dtype FLOAT64",
+            metadata={"resource": row.name},
+        )
     name = f"{row.owner_name}.{row.slug}-{row.version}.safetensors"
-    return Export(name, head, len(head) + stored - skip, row.artifact_id, skip)
+    return Export(name, head, size, row.artifact_id, skip)
+
+
+def _not_taken(row: ModelRow, error: InvalidModelFile) -> TraindError:
+    why = f"{row.name} cannot be exported: no import takes a file that {error.what}"
+    if limit := error.metadata.get("limit"):
+        cure = "train it with fewer epochs or measures, and without columns of very many categories"
+        return TooLarge(f"name: {why}; {cure}", metadata={"field": "name", "limit": limit})
+    return WrongState(f"{why}; train it again with this version of traind", metadata={"resource": row.name})
+
+
+def _tensors(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What stands behind the header in the chunks of stored weights."""
+    skip = None
+    for chunk in chunks:
+        skip = 8 + int.from_bytes(chunk[:8], "little") if skip is None else skip
+        yield chunk[skip:]
+        skip = max(skip - len(chunk), 0)
 
 
 def parts(app: App, export: Export) -> Iterator[models_pb2.ExportModelResponse]:
@@ -76,17 +108,23 @@ def _bytes(app: App, export: Export) -> Iterator[bytes]:
 def _describe(app: App, row: ModelRow) -> model_files_pb2.ModelFile:
     with app.database.read() as connection:
         job = job_store.find_by_id(connection, row.job_id)
+        # Before they are all in memory.
+        _check_figures(row, metric_store.count(connection, row.job_id))
         rows = model_store.find_rows(connection, row.id)
         history = metric_store.history(connection, row.job_id)
         told = event_store.of_kind(connection, row.job_id, "finding")
     if job is None:
         raise DataCorrupt(f"jobs/{row.job_id}, which made {row.name}, is not there")
-    figures = sum(len(series.values) for series in history)
-    if figures > description.MOST_FIGURES:
-        raise _too_large(f"{row.name} has a history of {figures:,} figures", description.MOST_FIGURES)
     findings = [json_format.Parse(event.body_json, tables_pb2.Finding()) for event in told]
-    kept = rows if rows is not None and rows.row_count <= MOST_ROWS else None
+    kept = rows if rows is not None and rows.row_count <= MOST_SPLIT_ROWS else None
     return description.describe(row, job, job_findings=findings, history=history, rows=kept)
+
+
+def _check_figures(row: ModelRow, figures: int) -> None:
+    most = description.MOST_FIGURES
+    if figures > most:
+        what = f"has a history of {figures:,} figures, where at most {most:,} are taken"
+        raise _not_taken(row, layout.refused(what, limit=most))
 
 
 def _entries(app: App, row: ModelRow) -> tuple[dict[str, object], int]:
@@ -101,10 +139,3 @@ def _entries(app: App, row: ModelRow) -> tuple[dict[str, object], int]:
     header = layout.read_json(data[8:begin], "header")
     header.pop(layout.METADATA, None)
     return header, begin
-
-
-def _too_large(what: str, limit: int) -> TooLarge:
-    return TooLarge(
-        f"name: {what}; a file tells at most {limit:,}: train it with fewer epochs or measures to export it",
-        metadata={"limit": str(limit)},
-    )

@@ -57,7 +57,7 @@ class NewModel:
 
     slug: str
     display_name: str
-    weights: bytes
+    weights: bytes | bytearray
     weights_sha256: str
     spec_json: str
     inputs_json: str

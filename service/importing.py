@@ -15,11 +15,10 @@ from service.modelling.predictor import encode_preprocessing
 from service.points import point
 from service.store import artifacts, imports
 from service.store.records import encode_figures, encode_messages
+from traind.names import IMPORTED
 from traind.v1 import models_pb2
 
-# Before the name that the data set had elsewhere, so that it is not taken for one of this server.
-ELSEWHERE = "imported/"
-# Weights are taken into memory while they are looked at: those of one file at a time.
+# Weights are in memory while they are looked at and stored: those of one file at a time.
 _READING = threading.BoundedSemaphore(1)
 
 
@@ -59,7 +58,10 @@ def _earlier(app: App, caller: Caller, asked: submissions.Request) -> models_pb2
 def _keep(app: App, caller: Caller, model_id: str, asked: submissions.Request, path: Path) -> str:
     """Store the model of a file; answers its name."""
     with _READING:
-        read = read_model(path, app.settings.max_parameters)
+        return _store(app, caller, model_id, asked, read_model(path, app.settings.max_parameters))
+
+
+def _store(app: App, caller: Caller, model_id: str, asked: submissions.Request, read: ReadModel) -> str:
     file = read.checked.file
     slug = model_id or references.parse_reference("models", file.origin.model, "", "upload").slug
     model = _new_model(read, slug)
@@ -70,7 +72,7 @@ def _keep(app: App, caller: Caller, model_id: str, asked: submissions.Request, p
         job = imports.add_job(
             connection,
             owner_id=caller.user_id,
-            dataset_name=f"{ELSEWHERE}{file.origin.dataset}",
+            dataset_name=f"{IMPORTED}{file.origin.dataset}",
             display_name=file.display_name,
             model_slug=slug,
             task_json=json_format.MessageToJson(file.train, indent=None),

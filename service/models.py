@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from service import datasets, references
 from service.app import App
 from service.callers import Caller
+from service.data.splits import MOST_SPLIT_ROWS
 from service.errors import InvalidField, NotFound, TooLarge, Violation, WrongState, invalid, shown
 from service.modelling import measuring, specs, tensors
 from service.modelling.predictor import decode_preprocessing
@@ -19,7 +20,6 @@ from service.store.records import DatasetRow, ModelRow
 from traind.v1 import losses_pb2, models_pb2, specs_pb2, tables_pb2
 
 SHOWN_PARAMETERS = 200_000  # as JSON about 4 MiB, the largest message
-SPLIT_ROWS = 14_000_000  # two bits for each fill most of the largest message
 
 
 def get_model(app: App, caller: Caller, request: models_pb2.GetModelRequest) -> models_pb2.Model:
@@ -60,10 +60,10 @@ def get_split(app: App, caller: Caller, request: models_pb2.GetSplitRequest) -> 
         rows = model_store.find_rows(connection, row.id)
     if rows is None:
         raise NotFound(f"{_name(row)} was made by a version of traind that did not record its rows; train it again")
-    if rows.row_count > SPLIT_ROWS:
+    if rows.row_count > MOST_SPLIT_ROWS:
         raise TooLarge(
-            f"the data set has {rows.row_count:,} rows; a split is told of up to {SPLIT_ROWS:,}",
-            metadata={"rows": str(rows.row_count), "limit": str(SPLIT_ROWS)},
+            f"the data set has {rows.row_count:,} rows; a split is told of up to {MOST_SPLIT_ROWS:,}",
+            metadata={"rows": str(rows.row_count), "limit": str(MOST_SPLIT_ROWS)},
         )
     return models_pb2.RowSplit(
         dataset=row.dataset_name,

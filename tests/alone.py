@@ -1,7 +1,7 @@
 """A test marked `alone` has the machine for itself: beside another one, its bounds in seconds would tell nothing.
 
-`make test` runs two tests at a time, each in a process of its own. Every test holds the room while it runs, one marked
-`alone` with nobody beside it; who comes waits at the door, so that those who come later cannot go first.
+Where two tests run at a time (pytest-xdist), each in a process of its own, every test holds the room while it runs, one
+marked `alone` with nobody beside it; who comes waits at the door, so that those who come later cannot go first.
 """
 
 import contextlib

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Before the name of a data set that is on another server.
+# Before the name of a data set that is on another server, so that it is not taken for one of this.
 IMPORTED = "imported/"
 
 

@@ -79,7 +79,8 @@ def _required(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
 
 
 @functools.cache
-def _most_items(descriptor: FieldDescriptor) -> int | None:
+def most_items(descriptor: FieldDescriptor) -> int | None:
+    """How many entries the contract allows a list or a map; None where it does not say."""
     rules = descriptor.GetOptions().Extensions[validate_pb2.field]
     if rules.HasField("repeated") and rules.repeated.HasField("max_items"):
         return rules.repeated.max_items
@@ -99,7 +100,7 @@ def _walk(message: Message, path: str, found: Findings) -> None:
     for descriptor, value in message.ListFields():
         here = join(path, descriptor.name)
         if descriptor.is_repeated:
-            most = _most_items(descriptor)
+            most = most_items(descriptor)
             if most is not None and len(value) > most:
                 found.add(here, f"has {len(value)} entries; at most {most} are allowed")
                 found.endless = True

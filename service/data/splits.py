@@ -14,6 +14,8 @@ Column = tables_pb2.Column
 
 DEFAULT_FRACTION = 0.2
 PATH = "job.train.split"
+# Rows of which it is told who was held out: two bits for each fill most of the largest message.
+MOST_SPLIT_ROWS = 14_000_000
 
 Rows = npt.NDArray[np.int64]
 

@@ -5,6 +5,7 @@ preprocessing whose steps do not fit their columns, weights that do not fit the 
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,28 +18,27 @@ from service.calling.rules import broken_rules
 from service.data.preprocessing import Fitted
 from service.data.preprocessing.fitted import FittedColumn
 from service.data.preprocessing.steps import Code, Fill, FillCategory, OneHot, Ordinal
+from service.data.splits import MOST_SPLIT_ROWS
 from service.data.table import CATEGORICAL, NUMERIC
 from service.data.targets import Target
 from service.errors import DataCorrupt, InvalidField, TooManyParameters, shown
+from service.model_files.bounds import check_bounds
 from service.model_files.description import MOST_FIGURES, NUMBER
 from service.model_files.layout import read_json, refused
 from service.modelling import networks, specs, tensors
-from service.modelling.predictor import decode_preprocessing, encode_preprocessing
-from service.store.records import ModelRows
+from service.modelling.predictor import decode_preprocessing, encode_preprocessing, input_columns, output_columns
+from service.store.records import ModelRows, encode_messages
 from traind.v1 import learning_pb2, model_files_pb2, networks_pb2, preprocess_pb2, specs_pb2, tables_pb2
 
 Column = tables_pb2.Column
 Spec = specs_pb2.TrainSpec
 
-# Of what a Model and a Job tell, so that each fits into a message.
-MOST_TOLD_BYTES = 3 << 20
-MOST_ROWS = 14_000_000
-LONGEST_FINDING = 2000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{0,64}")
 _DATE_PARTS = frozenset(preprocess_pb2.ColumnGroup.DatePart.keys()[1:])
-# Stand for weights that a spec leaves out, for the rules demand some.
+# Stand for weights that a spec leaves out, for the rules demand some, and for a spec whose rules were looked at.
 _SOME = learning_pb2.Given(weights={"weight": tables_pb2.Tensor(shape=[1], values=[0.0])})
+_ANY_SPEC = Spec(target=["y"], network=networks_pb2.Network(linear=networks_pb2.Linear()))
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,16 @@ class Checked:
 
 def check_file(file: model_files_pb2.ModelFile, most_parameters: int) -> Checked:
     """Check everything but the weights. Raises InvalidModelFile, TooManyParameters."""
-    _check_texts(file)
+    check_bounds(file)
+    balanced = file.resolved.loss.cross_entropy.class_weights.balanced
     for name in ("train", "resolved", "spec"):
-        _check_spec(getattr(file, name), name)
+        _check_spec(getattr(file, name), name, weighed=balanced and name == "spec")
+    _check_texts(file)
     fitted, target = _check_preprocessing(file.preprocessing)
     _check_fit(file.spec, fitted, target)
+    _check_columns(file, fitted, target)
+    if balanced:
+        _check_class_weights(file.spec, target)
     shapes = _check_size(file, fitted, target, most_parameters)
     checked = Checked(
         file,
@@ -85,18 +90,13 @@ def check_file(file: model_files_pb2.ModelFile, most_parameters: int) -> Checked
 
 
 def _check_texts(file: model_files_pb2.ModelFile) -> None:
-    # Rules of the specs are told by `_check_spec`, which knows where weights are left out.
     told = model_files_pb2.ModelFile()
     told.CopyFrom(file)
+    # Rules of the specs are told by `_check_spec`, which knows what is left out of them.
     for spec in (told.train, told.resolved, told.spec):
-        if spec.learn.HasField("given") and not spec.learn.given.weights:
-            spec.learn.given.CopyFrom(_SOME)
+        spec.CopyFrom(_ANY_SPEC)
     if broken := broken_rules(told):
         raise refused(f"breaks a rule: {broken[0].field} {broken[0].description}")
-    for name in ("history", "rows", "preprocessing"):
-        told.ClearField(name)
-    if told.ByteSize() > MOST_TOLD_BYTES:
-        raise refused(f"describes its model with {told.ByteSize():,} bytes; at most {MOST_TOLD_BYTES:,} are taken")
     try:
         requests.check(told.origin)
         slug = references.parse_reference("models", file.origin.model, file.origin.user, "origin.model").slug
@@ -119,13 +119,14 @@ def _check_figures(file: model_files_pb2.ModelFile) -> None:
     wrong_splits = [series.split for series in file.history if not _NAME.fullmatch(series.split)]
     if wrong_splits:
         raise refused(f"has a history of {shown(wrong_splits[0])}, which is no part of the rows")
-    if any(len(found.message) > LONGEST_FINDING for found in (*file.findings, *file.job_findings)):
-        raise refused(f"has a finding of more than {LONGEST_FINDING:,} characters")
 
 
-def _check_spec(given: Spec, name: str) -> None:
+def _check_spec(given: Spec, name: str, *, weighed: bool) -> None:
+    """`weighed`: the weights of its classes were found and not asked for; `_check_class_weights` looks at them."""
     spec = Spec()
     spec.CopyFrom(given)
+    if weighed and spec.loss.HasField("cross_entropy"):
+        spec.loss.cross_entropy.ClearField("class_weights")
     if spec.learn.HasField("given") and not spec.learn.given.weights:
         spec.learn.given.CopyFrom(_SOME)
     try:
@@ -186,6 +187,19 @@ def _check_fit(spec: Spec, fitted: Fitted, target: Target) -> None:
         raise refused("has embeddings before a perceptron, which has none")
 
 
+def _check_columns(file: model_files_pb2.ModelFile, fitted: Fitted, target: Target) -> None:
+    told, made = (file.inputs, file.outputs), (input_columns(fitted), output_columns(target))
+    if [encode_messages(columns) for columns in told] != [encode_messages(columns) for columns in made]:
+        raise refused("tells of other columns than its preprocessing has")
+
+
+def _check_class_weights(spec: Spec, target: Target) -> None:
+    """Those of a balanced loss are of the target's classes, of as many of them as there were rows of."""
+    weights = spec.loss.cross_entropy.class_weights.weights
+    if not weights.keys() <= set(target.classes) or not all(0 < weight < math.inf for weight in weights.values()):
+        raise refused("has class weights of other classes than its target's, or some that are not above 0 and finite")
+
+
 def _are_classes_of(spec: Spec, target: Target) -> bool:
     classes = target.classes
     if specs.task_of(spec) == "regression":
@@ -227,7 +241,9 @@ def _check_history(file: model_files_pb2.ModelFile) -> list[tuple[str, str, list
     lengths = {len(series.values) for series in file.history}
     count = sum(len(series.values) for series in file.history) // NUMBER.itemsize
     if count > MOST_FIGURES:
-        raise refused(f"has a history of {count:,} figures; at most {MOST_FIGURES:,} are taken")
+        raise refused(
+            f"has a history of {count:,} figures, where at most {MOST_FIGURES:,} are taken", limit=MOST_FIGURES
+        )
     if len(lengths) > 1 or any(length % NUMBER.itemsize or not length for length in lengths):
         raise refused("has a history whose series have no epochs, or not as many as the others")
     if lengths and ("train_loss", "train") not in {(series.name, series.split) for series in file.history}:
@@ -240,7 +256,7 @@ def _check_rows(file: model_files_pb2.ModelFile) -> ModelRows | None:
         return None
     rows = file.rows
     width = (rows.row_count + 7) // 8
-    told = 0 < rows.row_count <= MOST_ROWS and len(rows.train_rows) == len(rows.val_rows) == width
+    told = 0 < rows.row_count <= MOST_SPLIT_ROWS and len(rows.train_rows) == len(rows.val_rows) == width
     train, val = int.from_bytes(rows.train_rows, "little"), int.from_bytes(rows.val_rows, "little")
     if not told or train & val or (train | val) >> rows.row_count:
         raise refused(f"tells of {rows.row_count:,} rows, and not once of each whether it was trained with or held out")

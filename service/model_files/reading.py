@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from service.data.table import table_from_values
-from service.errors import DataCorrupt, TraindError
+from service.errors import TraindError
 from service.model_files.checks import Checked, check_file
 from service.model_files.description import decode
 from service.model_files.layout import check_entries, encode_header, read_layout, refused
-from service.modelling import tensors
+from service.modelling import networks, tensors
 from service.modelling.predictor import Predictor
-from service.store.records import encode_messages
 from traind.v1 import tables_pb2
 
 Column = tables_pb2.Column
@@ -23,40 +23,69 @@ class ReadModel:
     """A model out of a file."""
 
     checked: Checked
-    # A safetensors file of the weights alone, as a trained model's are stored.
-    weights: bytes
+    # A safetensors file of the weights alone, as a trained model's are stored. The predictor's weights lie in it.
+    weights: bytearray
     predictor: Predictor
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands before the weights, looked at."""
+
+    checked: Checked
+    # Name -> dtype, shape and offsets, as safetensors has them.
+    entries: dict[str, Any]
+    # Where the weights begin.
+    begin: int
+
+
+def read_head(file: BinaryIO, size: int, most_parameters: int) -> Head:
+    """Read and check everything before the weights, of a file of `size` bytes that may end there.
+
+    Raises InvalidModelFile, TooManyParameters.
+    """
+    layout = read_layout(file, size)
+    checked = check_file(decode(layout.metadata), most_parameters)
+    entries = check_entries(layout, checked.shapes, *checked.stored_as, size)
+    return Head(checked, entries, layout.begin)
 
 
 def read_model(path: Path, most_parameters: int) -> ReadModel:
     """Read a whole file. Raises InvalidModelFile, TooManyParameters."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        layout = read_layout(file, size)
-        checked = check_file(decode(layout.metadata), most_parameters)
-        dtype, item_bytes = checked.stored_as
-        check_entries(layout, checked.shapes, dtype, item_bytes, size)
-        weights = encode_header(layout.entries) + file.read()
-    try:
-        found = tensors.decode_tensors(weights)
-        predictor = Predictor.build(checked.file.spec, checked.fitted, checked.target, found)
-    except DataCorrupt:
-        raise refused("has weights that are not where its header says") from None
+        head = read_head(file, size, most_parameters)
+        weights, places = _read_weights(file, head, size)
+    checked = head.checked
+    found = tensors.views(weights, places, networks.torch_dtype(checked.file.spec))
+    predictor = Predictor.build(checked.file.spec, checked.fitted, checked.target, found, shared=True)
     if tensors.weights_sha256(found) != checked.file.weights_sha256:
         raise refused("has weights that do not match their SHA-256: they were changed or damaged on their way")
     if not tensors.all_finite(found):
         raise refused("has weights that are NaN or infinite, and would answer nothing else")
-    _try(predictor, checked)
+    _try(predictor)
     return ReadModel(checked, weights, predictor)
 
 
-def _try(predictor: Predictor, checked: Checked) -> None:
-    """Raise InvalidModelFile unless the columns are those told and a row goes all the way through the model."""
-    told, made = (checked.file.inputs, checked.file.outputs), (predictor.inputs, predictor.predictions)
-    if [encode_messages(columns) for columns in told] != [encode_messages(columns) for columns in made]:
-        raise refused("tells of other columns than its preprocessing has")
+def _read_weights(file: BinaryIO, head: Head, size: int) -> tuple[bytearray, dict[str, tuple[int, tuple[int, ...]]]]:
+    """The weights with a header of their own, the only copy of them in memory, and where each tensor begins in it."""
+    header = encode_header(head.entries)
+    weights = bytearray(len(header) + size - head.begin)
+    weights[: len(header)] = header
+    if file.readinto(memoryview(weights)[len(header) :]) != size - head.begin:  # type: ignore[attr-defined]  # it has it
+        raise refused("was cut while it was read")
+    places = {
+        name: (len(header) + entry["data_offsets"][0], head.checked.shapes[name])
+        for name, entry in head.entries.items()
+    }
+    return weights, places
+
+
+def _try(predictor: Predictor) -> None:
+    """Raise InvalidModelFile unless a row goes all the way through the model."""
+    inputs = predictor.inputs
     try:
-        predictor.predict(table_from_values([_value(column) for column in made[0]], made[0]), hidden=True)
+        predictor.predict(table_from_values([_value(column) for column in inputs], inputs), hidden=True)
     except TraindError:
         return  # In words: a model may refuse this row, as it may any.
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from traind.v1 import tables_pb2
 
 Finding = tables_pb2.Finding
+# Characters of a message: the longest one names ten columns, of 256 characters each.
+LONGEST_FINDING = 4000
 
 
 def no_hold_out(rows: int, limit: int) -> Finding:

@@ -50,14 +50,24 @@ class Predictor:
 
     @classmethod
     def build(
-        cls, spec: specs_pb2.TrainSpec, fitted: Fitted, target: Target, weights: Mapping[str, Tensor]
+        cls,
+        spec: specs_pb2.TrainSpec,
+        fitted: Fitted,
+        target: Target,
+        weights: Mapping[str, Tensor],
+        *,
+        shared: bool = False,
     ) -> "Predictor":
-        """A model of a resolved spec. Raises DataCorrupt when the weights do not fit its network."""
+        """A model of a resolved spec. Raises DataCorrupt when the weights do not fit its network.
+
+        `shared`: the network has the weights themselves and no copies of them, and takes no memory of its own.
+        """
         outputs = networks.output_width(spec, len(target.classes))
         dtype = networks.torch_dtype(spec)
         tensors.check_shapes(weights, networks.weight_shapes(spec.network, fitted.layout, outputs), dtype)
-        network = networks.build_network(spec.network, fitted.layout, outputs, dtype)
-        network.load_state_dict(dict(weights))
+        with torch.device("meta" if shared else "cpu"):
+            network = networks.build_network(spec.network, fitted.layout, outputs, dtype)
+        network.load_state_dict(dict(weights), assign=shared)
         network.requires_grad_(requires_grad=False).eval()
         return cls(spec, fitted, target, network)
 
@@ -86,16 +96,12 @@ class Predictor:
     @property
     def inputs(self) -> list[tables_pb2.Column]:
         """The columns that a prediction takes, with the categories that training knew."""
-        return [tables_pb2.Column(name=c.name, type=c.type, categories=c.categories) for c in self.fitted.columns]
+        return input_columns(self.fitted)
 
     @property
     def predictions(self) -> list[tables_pb2.Column]:
         """The columns that a prediction answers: numbers, or one of the classes."""
-        if not self.target.classes:
-            return [tables_pb2.Column(name=name, type=tables_pb2.Column.NUMBER) for name in self.target.names]
-        return [
-            tables_pb2.Column(name=c.name, type=c.type, categories=self.target.classes) for c in self.target.columns
-        ]
+        return output_columns(self.target)
 
     @property
     def columns(self) -> list[str]:
@@ -157,6 +163,18 @@ class Predictor:
 
     def _tensor(self, features: np.ndarray) -> Tensor:
         return torch.from_numpy(features).to(networks.torch_dtype(self.spec))
+
+
+def input_columns(fitted: Fitted) -> list[tables_pb2.Column]:
+    """The columns that a prediction takes, with the categories that training knew."""
+    return [tables_pb2.Column(name=c.name, type=c.type, categories=c.categories) for c in fitted.columns]
+
+
+def output_columns(target: Target) -> list[tables_pb2.Column]:
+    """The columns that a prediction answers: numbers, or one of the classes."""
+    if not target.classes:
+        return [tables_pb2.Column(name=name, type=tables_pb2.Column.NUMBER) for name in target.names]
+    return [tables_pb2.Column(name=c.name, type=c.type, categories=target.classes) for c in target.columns]
 
 
 def largest_number(spec: specs_pb2.TrainSpec) -> float:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,39 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         head = {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         digest.update(json.dumps(head, sort_keys=True).encode() + b"\n")
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def all_finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether no number is NaN or infinite."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+    """Whether no number is NaN or infinite. Takes no memory of the size of a tensor."""
+    # NaN is the smallest and the largest number wherever it is one of them.
+    extremes = (extreme for tensor in tensors.values() if tensor.numel() for extreme in torch.aminmax(tensor))
+    return all(bool(torch.isfinite(extreme)) for extreme in extremes)
+
+
+def finite_bytes(parts: Iterable[bytes], stored: str) -> bool:
+    """Whether no number is NaN or infinite in the bytes of tensors, which come in parts of any length.
+
+    `stored` as `stored_as` tells it. All parts are looked at, whatever the first ones hold.
+    """
+    dtype, left, finite = np.dtype({"F64": "<f8", "F32": "<f4"}[stored]), b"", True
+    for part in parts:
+        data = left + part
+        whole = len(data) // dtype.itemsize * dtype.itemsize
+        finite = bool(np.isfinite(np.frombuffer(data, dtype, whole // dtype.itemsize)).all()) and finite
+        left = data[whole:]
+    return finite
+
+
+def views(data: bytearray, places: Mapping[str, tuple[int, Sequence[int]]], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors that lie in `data`, no copies of it: by name the place of the first byte, and the shape."""
+    return {
+        name: torch.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=place).reshape(tuple(shape))
+        if math.prod(shape)
+        else torch.empty(tuple(shape), dtype=dtype)
+        for name, (place, shape) in places.items()
+    }
 
 
 def stored_as(dtype: torch.dtype) -> tuple[str, int]:

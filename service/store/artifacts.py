@@ -96,7 +96,7 @@ _DELETE_CHUNKS = Fixed(
 _DELETE_DROPPED = Fixed(delete(artifact).where(_DROPPED))
 
 
-def stage(database: Database, data: bytes, kind: str) -> str:
+def stage(database: Database, data: bytes | bytearray, kind: str) -> str:
     """Store a value of any length for a later `publish`; answers the artifact's id. Opens transactions of its own."""
     artifact_id, chunks = new_id(), _chunks(data)
     with database.write() as connection:
@@ -114,12 +114,12 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def store_small(connection: Connection, data: bytes, kind: str, holder: str, artifact_id: str) -> None:
+def store_small(connection: Connection, data: bytes | bytearray, kind: str, holder: str, artifact_id: str) -> None:
     """Store a value of at most 1 MiB, held at once, inside the caller's transaction."""
     if len(data) > CHUNK_BYTES:
         raise ValueError(f"{len(data)} bytes are no small artifact: at most {CHUNK_BYTES}; stage it")
     _insert(connection, artifact_id, data, kind, "ready")
-    _insert_chunk(connection, artifact_id, 0, data)
+    _insert_chunk(connection, artifact_id, 0, bytes(data))
     _HOLD(connection, artifact=artifact_id, by=holder)
 
 
@@ -178,10 +178,10 @@ def beginning(connection: Connection, artifact_id: str, size: int) -> bytes:
     return data
 
 
-def verify(database: Database, artifact_id: str) -> int:
-    """The length of a value whose bytes are those that were stored, one chunk of them in memory at a time.
+def verified(database: Database, artifact_id: str) -> Iterator[bytes]:
+    """A value chunk by chunk, one in memory at a time.
 
-    Raises DataCorrupt.
+    Raises DataCorrupt, at the end where its bytes are not those that were stored.
     """
     digest, length, number = hashlib.sha256(), 0, 0
     with database.read() as connection:
@@ -192,10 +192,10 @@ def verify(database: Database, artifact_id: str) -> int:
         raise DataCorrupt(f"artifact {artifact_id} is missing")
     while length < row.size_bytes and (chunk := read_chunk(database, artifact_id, number)):
         digest.update(chunk)
+        yield chunk
         length, number = length + len(chunk), number + 1
     if length != row.size_bytes or digest.hexdigest() != row.sha256:
         raise DataCorrupt(f"artifact {artifact_id} does not match its SHA-256: restore the database from a backup")
-    return length
 
 
 def read_chunk(database: Database, artifact_id: str, number: int) -> bytes:
@@ -246,13 +246,13 @@ def _let_go(connection: Connection, artifact_id: str) -> None:
     _DELETE_UNHELD(connection, artifact=artifact_id, most=CHUNK_BYTES)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _chunks(data: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
     # An empty value has one empty chunk.
     for number, start in enumerate(range(0, max(len(data), 1), CHUNK_BYTES)):
-        yield number, data[start : start + CHUNK_BYTES]
+        yield number, bytes(data[start : start + CHUNK_BYTES])
 
 
-def _insert(connection: Connection, artifact_id: str, data: bytes, kind: str, state: str) -> None:
+def _insert(connection: Connection, artifact_id: str, data: bytes | bytearray, kind: str, state: str) -> None:
     digest = hashlib.sha256(data).hexdigest()
     _INSERT(connection, artifact=artifact_id, sort=kind, stage=state, digest=digest, length=len(data))
 

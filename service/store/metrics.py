@@ -42,6 +42,7 @@ _AT_STEPS = Fixed(
     )
     .order_by(metric.c.step)
 )
+_COUNT = Fixed(select(func.count()).select_from(metric).where(metric.c.job_id == given("job")))
 _DELETE_AFTER = Fixed(
     delete(metric).where(
         metric.c.job_id == given("job"),
@@ -82,6 +83,12 @@ def history(connection: Connection, job_id: str, max_points: int = 0) -> list[Se
         for series_id, rows in by_series:
             _fill(found[series_id], (row[1:] for row in rows))
     return sorted(found.values(), key=lambda row: (row.name, row.split))
+
+
+def count(connection: Connection, job_id: str) -> int:
+    """How many points there are."""
+    points: int = _COUNT(connection, job=job_id).scalar_one()
+    return points
 
 
 def at_steps(connection: Connection, job_id: str, first: int, last: int) -> dict[int, dict[str, float]]:

@@ -14,6 +14,9 @@ from tests.acceptance.checks import assert_whole
 from tests.waiting import wait_until
 from traind.v1 import jobs_pb2, learning_pb2
 
+# Its bounds are in the seconds that jobs and a backup take.
+pytestmark = pytest.mark.alone
+
 Job = jobs_pb2.Job
 JOBS, EPOCHS = 8, 16
 

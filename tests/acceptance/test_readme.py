@@ -97,6 +97,7 @@ def alike(shown, printed):
     return all(math.isclose(float(a), float(b), rel_tol=0.02, abs_tol=1e-9) for a, b in pairs)
 
 
+@pytest.mark.alone
 def test_the_walk_prints_what_readme_shows(server):
     steps = walk()
     assert steps[0][0] == "make up"

@@ -100,7 +100,7 @@ def read_model_file(data: bytes) -> None:
         read = read_model(path, MOST_PARAMETERS)
     file, checked = read.checked.file, read.checked
     again = encode_preprocessing(checked.fitted, checked.target)
-    Predictor.from_stored(json_format.MessageToJson(file.spec), again, read.weights)
+    Predictor.from_stored(json_format.MessageToJson(file.spec), again, bytes(read.weights))
     assert decode(encode(file)) == file, "a description that is written again says something else"
     references.parse_reference("models", file.origin.model, "", "upload")
     # As both databases keep texts.

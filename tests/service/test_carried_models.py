@@ -275,7 +275,7 @@ def test_a_description_that_is_longer_than_a_header_may_be(laptop, monkeypatch):
 def test_a_history_that_is_longer_than_a_file_may_tell(laptop, monkeypatch):
     """`several` has 2 series of 3 epochs."""
     monkeypatch.setattr(description, "MOST_FIGURES", 5)
-    with pytest.raises(TooLarge, match="history of 6 figures; a file tells at most 5"):
+    with pytest.raises(TooLarge, match="history of 6 figures, where at most 5 are taken; train it with fewer"):
         carried.export(laptop, "several")
 
 

@@ -116,7 +116,7 @@ class ModelFile(_message.Message):
 
     @_builtins.property
     def rows(self) -> _models_pb2.RowSplit:
-        """Which rows it was trained with; absent where that was not recorded."""
+        """Which rows it was trained with; absent where that was not recorded, and for more than 14,000,000 rows."""
 
     def __init__(
         self,

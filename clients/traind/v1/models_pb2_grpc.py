@@ -133,8 +133,10 @@ class ModelServiceServicer:
         else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
         tells the file's name and size; over REST the file is the body. Needs scope `read`.
 
-        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
-        history is longer than a file may tell), DATA_CORRUPT.
+        What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
+
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
+        NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,8 +68,10 @@ class ModelServiceStub:
     else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
     tells the file's name and size; over REST the file is the body. Needs scope `read`.
 
-    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
-    history is longer than a file may tell), DATA_CORRUPT.
+    What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
+
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
+    NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
     """
     ImportModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]
     """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
@@ -120,8 +122,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
     tells the file's name and size; over REST the file is the body. Needs scope `read`.
 
-    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
-    history is longer than a file may tell), DATA_CORRUPT.
+    What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
+
+    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
+    NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
     """
     ImportModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]  # type: ignore[assignment]
     """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
@@ -205,8 +209,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
         tells the file's name and size; over REST the file is the body. Needs scope `read`.
 
-        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed), TOO_LARGE (the
-        history is longer than a file may tell), DATA_CORRUPT.
+        What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
+
+        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
+        NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

@@ -204,6 +204,10 @@ BAD = {
         ["metadata", "no texts"],
     ),
     "an entry with more": (lambda data: entries(data, lambda f: f["bias"].update(more=1)), ["dtype, shape", "bias"]),
+    "a shape that is no number": (
+        lambda data: entries(data, lambda f: f["bias"].update(data_offsets=[False, 4])),
+        ["not where its header says"],
+    ),
     "metadata of more": (
         lambda data: closed(opened(data)[0], opened(data)[1], opened(data)[2], format="pt"),
         ["not written by an export", "traind export"],
@@ -296,10 +300,22 @@ BAD = {
         in_place("told", "confusion", [{"split": "train", "classes": ["a"], "counts": {"shape": ["1", "1"]}}]),
         ["classes"],
     ),
-    "a finding that does not end": (in_place("told", "findings", [{"message": "x" * 2001}]), ["2,000"]),
+    "a finding that does not end": (in_place("told", "findings", [{"message": "x" * 4001}]), ["4,000"]),
     "much to tell": (
-        lambda data: changed(data, **dict.fromkeys(("findings", "jobFindings"), [{"message": "x" * 2000}] * 999)),
-        ["3,145,728"],
+        in_place("told", "findings", [{"message": "x" * 4000, "figures": {"y" * 200: 1.0}}] * 999),
+        ["describes its model", "4,177,920"],
+    ),
+    "a job with much to tell": (
+        in_place("told", "jobFindings", [{"message": "x" * 4000, "figures": {"y" * 200: 1.0}}] * 999),
+        ["describes its job", "4,177,920"],
+    ),
+    "more inputs than a table has columns": (
+        in_place("told", "inputs", [{"name": "a", "type": "NUMBER"}] * 4097),
+        ["4,097 inputs", "4,096"],
+    ),
+    "more outputs than there are targets": (
+        in_place("told", "outputs", [{"name": "a", "type": "NUMBER"}] * 65),
+        ["65 outputs", "at most 64"],
     ),
 }  # fmt: skip
 

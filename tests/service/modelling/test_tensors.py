@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,3 +103,30 @@ def test_shapes_are_those_of_the_network():
     ):
         with pytest.raises(DataCorrupt):
             tensors.check_shapes(wrong, expected, torch.float32)
+
+
+def test_views_are_the_bytes_themselves():
+    data = bytearray(b"head" * 2 + np.arange(6, dtype="<f4").tobytes())
+    found = tensors.views(data, {"a": (8, (2, 2)), "b": (24, (2,)), "none": (32, (0, 3))}, torch.float32)
+    assert found["a"].tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    assert found["none"].shape == (0, 3)
+    data[24:28] = np.float32(9).tobytes()
+    assert found["b"].tolist() == [9.0, 5.0]
+    assert tensors.all_finite(found)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("stored", "dtype"), [("F32", "<f4"), ("F64", "<f8")])
+def test_what_is_not_finite_is_found_in_parts_of_any_length(number, stored, dtype):
+    values = np.ones(50, dtype)
+    good = values.tobytes()
+    for place in (0, 24, 49):
+        values[:] = 1
+        values[place] = number
+        assert not tensors.all_finite({"a": torch.tensor(values)})
+        bad = values.tobytes()
+        for length in (1, 7, 8, 1000):
+            parts = [bad[start : start + length] for start in range(0, len(bad), length)]
+            assert not tensors.finite_bytes(parts, stored)
+    assert tensors.finite_bytes([good[:13], b"", good[13:]], stored)
+    assert tensors.all_finite({"a": torch.ones(3), "none": torch.empty(0)})
