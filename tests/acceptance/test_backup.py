@@ -18,7 +18,7 @@ from traind.v1 import jobs_pb2, learning_pb2
 pytestmark = pytest.mark.alone
 
 Job = jobs_pb2.Job
-JOBS, EPOCHS = 8, 16
+JOBS, EPOCHS = 8, 40
 
 
 def refused(stack, *words):

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
+import psutil
 import pytest
 
 from tests.acceptance import stack as stacks
@@ -191,6 +193,7 @@ def test_130_who_leaves_stops_no_job(commands, words):
             wait_until(
                 lambda: json.loads(commands.run("jobs", "-n", "1", "--json")[1])[0]["state"] == "RUNNING", "runs"
             )
+            wait_until(lambda: rests(process.pid), "it waits", 30, 0.05)
         else:
             wait_until(lambda: any("epoch" in line for line in lines), "an epoch is shown", 30)
         process.send_signal(signal.SIGINT)
@@ -200,6 +203,14 @@ def test_130_who_leaves_stops_no_job(commands, words):
     last = json.loads(commands.run("job", "show", "@last", "--json")[1])
     assert last["state"] == "RUNNING"
     commands.run("job", "cancel", "@last")
+
+
+def rests(pid):
+    """Whether a process is connected to the server and has done next to nothing for half a second."""
+    process = psutil.Process(pid)
+    before = sum(process.cpu_times()[:2])
+    time.sleep(0.5)
+    return bool(process.net_connections()) and sum(process.cpu_times()[:2]) - before < 0.05
 
 
 def test_the_worst_of_several(commands):
