@@ -1,6 +1,7 @@
 """Fixtures of all suites: a migrated database of either kind, alone for each test."""
 
 import faulthandler
+import gc
 import importlib
 import os
 import shutil
@@ -31,6 +32,9 @@ def _fork_without_grpc():
 
 
 _fork_without_grpc()
+# What was garbage before a fork is the parent's to collect. In the child, the end of a channel of grpc.aio would wait
+# for a thread that is not there, for ever.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def pytest_configure(config):

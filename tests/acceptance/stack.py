@@ -3,6 +3,7 @@
 A stack knows the processes it started and finds their children by psutil; it signals nothing else.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -146,22 +147,33 @@ class Stack:
         tree = [process.pid for process in psutil.Process(root.pid).children(recursive=True)] if alive(root) else []
         began = time.monotonic()
         root.send_signal(number)
-        root.wait(seconds)
+        try:
+            root.wait(seconds)
+        except subprocess.TimeoutExpired:
+            for pid in (root.pid, *tree):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
         took = time.monotonic() - began
         wait_until(lambda: all(gone(pid) for pid in tree), f"all of {name} is gone", 3)
         return took
 
     def close(self):
+        """End everything that is of it, each whatever became of the others."""
         for wire in self._wires:
             wire.close()
-        for name in list(self.roots):
-            self.stop(name)
+        with contextlib.ExitStack() as ends:
+            ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            ends.callback(self._clear_broker)
+            for name in reversed(self.roots):
+                ends.callback(self.stop, name)
+
+    def _clear_broker(self):
         if self.broker_url and self.broker_url.startswith("redis://"):
             with redis.Redis.from_url(self.broker_url) as client:
                 keys = list(client.scan_iter(f"{self.prefix}*"))
                 if keys:
                     client.delete(*keys)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
         return self

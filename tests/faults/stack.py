@@ -99,10 +99,12 @@ class FaultStack(Stack):
         if self._init.is_alive():
             self._init.join()
         self.disarm()
-        super().close()
-        for process in self.family():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        try:
+            super().close()
+        finally:
+            for process in self.family():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
     # Points
 

@@ -1,16 +1,7 @@
 """Processes that are killed at the n-th change that they make."""
 
-import contextlib
-import faulthandler
 import os
 import signal
-
-import pytest
-
-from tests.waiting import gone, wait_until
-
-# Far more than any of these runs takes.
-HANGS_S = 60.0
 
 
 class Death:
@@ -38,22 +29,13 @@ class Death:
 
 
 def killed_at(number, act):
-    """Do `act` with the n-th death in a fork; answers whether that was killed. Nobody connects over a fork.
-
-    A fork of a process with threads may wait for ever for what one of them held at that moment. It tells where, and is
-    killed there, which is one more place to die at; what waits each time meets the test's own timeout.
-    """
+    """Do `act` with the n-th death in a fork; answers whether that was killed. Nobody connects over a fork."""
     child = os.fork()
     if child:
-        with contextlib.suppress(pytest.fail.Exception):
-            wait_until(lambda: gone(child), "the fork has ended", HANGS_S + 10)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in {0, -signal.SIGKILL}
         return status != 0
     try:
-        faulthandler.dump_traceback_later(HANGS_S, file=2)
         act(Death(number))
         os._exit(0)
     finally:
