@@ -149,24 +149,37 @@ def release_others(connection: Connection, holder: str, one: str, other: str) ->
 
 def is_of(connection: Connection, artifact_id: str, data: bytes) -> bool:
     """Whether an artifact was made of these bytes."""
-    stored = connection.execute(
-        select(artifact.c.size_bytes, artifact.c.sha256).where(artifact.c.id == artifact_id)
-    ).first()
+    stored = _find_stored(connection, artifact_id)
     # The hash of bytes of another length need not be known.
     return stored is not None and len(data) == stored[0] and hashlib.sha256(data).hexdigest() == stored[1]
+
+
+def _find_stored(connection: Connection, artifact_id: str) -> tuple[int, str] | None:
+    """The length and the SHA-256 of what was stored."""
+    row = connection.execute(
+        select(artifact.c.size_bytes, artifact.c.sha256).where(artifact.c.id == artifact_id)
+    ).first()
+    return None if row is None else (row.size_bytes, row.sha256)
+
+
+def _stored(connection: Connection, artifact_id: str) -> tuple[int, str]:
+    found = _find_stored(connection, artifact_id)
+    if found is None:
+        raise DataCorrupt(f"artifact {artifact_id} is missing")
+    return found
+
+
+def _damaged(artifact_id: str) -> DataCorrupt:
+    return DataCorrupt(f"artifact {artifact_id} does not match its SHA-256: restore the database from a backup")
 
 
 def load(database: Database, artifact_id: str) -> bytes:
     """The value, verified. Raises DataCorrupt if it is missing or its bytes are not those that were stored."""
     with database.read() as connection:
-        row = connection.execute(
-            select(artifact.c.sha256, artifact.c.size_bytes).where(artifact.c.id == artifact_id)
-        ).first()
-        if row is None:
-            raise DataCorrupt(f"artifact {artifact_id} is missing")
+        size, sha256 = _stored(connection, artifact_id)
         data = b"".join(_read_chunks(connection, artifact_id))
-    if len(data) != row.size_bytes or hashlib.sha256(data).hexdigest() != row.sha256:
-        raise DataCorrupt(f"artifact {artifact_id} does not match its SHA-256: restore the database from a backup")
+    if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
+        raise _damaged(artifact_id)
     return data
 
 
@@ -185,17 +198,13 @@ def verified(database: Database, artifact_id: str) -> Iterator[bytes]:
     """
     digest, length, number = hashlib.sha256(), 0, 0
     with database.read() as connection:
-        row = connection.execute(
-            select(artifact.c.sha256, artifact.c.size_bytes).where(artifact.c.id == artifact_id)
-        ).first()
-    if row is None:
-        raise DataCorrupt(f"artifact {artifact_id} is missing")
-    while length < row.size_bytes and (chunk := read_chunk(database, artifact_id, number)):
+        size, sha256 = _stored(connection, artifact_id)
+    while length < size and (chunk := read_chunk(database, artifact_id, number)):
         digest.update(chunk)
         yield chunk
         length, number = length + len(chunk), number + 1
-    if length != row.size_bytes or digest.hexdigest() != row.sha256:
-        raise DataCorrupt(f"artifact {artifact_id} does not match its SHA-256: restore the database from a backup")
+    if length != size or digest.hexdigest() != sha256:
+        raise _damaged(artifact_id)
 
 
 def read_chunk(database: Database, artifact_id: str, number: int) -> bytes:

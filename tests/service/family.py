@@ -7,11 +7,20 @@ from service.store import artifacts
 from service.store import events as event_store
 from service.store import jobs as job_store
 from service.store import models as model_store
+from tests.service.lab import Lab
 from traind.v1 import jobs_pb2, learning_pb2
-from worker import checkpoints
+from worker import checkpoints, publishing
 from worker.run import run_job
 
 MLP = {"mlp": {"hidden": [8], "activation": "TANH"}}
+
+
+def every_epoch_told(database, folder, monkeypatch):
+    """A lab with the penguins, whose jobs publish each epoch by itself, however short it is."""
+    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
+    lab = Lab(database, folder)
+    lab.push("penguins")
+    return lab
 
 
 def species(epochs=6, network=MLP, **gradient):

@@ -17,6 +17,7 @@ from tests.service.family import (
     StopsAt,
     cancelled,
     captured_of,
+    every_epoch_told,
     fork,
     history,
     learn_of,
@@ -26,7 +27,7 @@ from tests.service.family import (
     told,
     weights,
 )
-from tests.service.lab import Lab, never
+from tests.service.lab import never
 from traind.v1 import jobs_pb2, learning_pb2
 from worker import checkpoints, publishing
 from worker.run import run_job
@@ -36,10 +37,7 @@ only_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"])
 
 @pytest.fixture
 def lab(database, tmp_path, monkeypatch):
-    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
-    lab = Lab(database, tmp_path)
-    lab.push("penguins")
-    return lab
+    return every_epoch_told(database, tmp_path, monkeypatch)
 
 
 def test_a_cancelled_job_is_retried_from_its_checkpoint_bit_for_bit(lab):

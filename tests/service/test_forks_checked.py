@@ -8,10 +8,19 @@ import sqlalchemy
 from service import jobs, models, submissions
 from service.errors import InvalidField, TooManyParameters, WrongState
 from service.webhooks.targets import Target
-from tests.service.family import cancelled, captured_of, fork, history, learn_of, ran, retry, species, told
-from tests.service.lab import Lab
+from tests.service.family import (
+    cancelled,
+    captured_of,
+    every_epoch_told,
+    fork,
+    history,
+    learn_of,
+    ran,
+    retry,
+    species,
+    told,
+)
 from traind.v1 import jobs_pb2
-from worker import publishing
 
 HOUSES = {
     "inputs": ["area", "rooms", "station_km"],
@@ -24,10 +33,7 @@ HOUSES = {
 
 @pytest.fixture
 def lab(database, tmp_path, monkeypatch):
-    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
-    lab = Lab(database, tmp_path)
-    lab.push("penguins")
-    return lab
+    return every_epoch_told(database, tmp_path, monkeypatch)
 
 
 def cancel(lab, job):

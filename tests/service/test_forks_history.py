@@ -3,9 +3,21 @@
 import pytest
 
 from service import jobs, ledger
-from tests.service.family import StopsAt, cancelled, captured_of, fork, history, learn_of, ran, retry, species, told
+from tests.service.family import (
+    StopsAt,
+    cancelled,
+    captured_of,
+    every_epoch_told,
+    fork,
+    history,
+    learn_of,
+    ran,
+    retry,
+    species,
+    told,
+)
 from tests.service.family import weights as weights_of
-from tests.service.lab import Lab, never
+from tests.service.lab import never
 from traind.v1 import jobs_pb2
 from worker import checkpoints, publishing, resuming
 from worker.run import run_job
@@ -17,10 +29,7 @@ BATCHES = 9
 
 @pytest.fixture
 def lab(database, tmp_path, monkeypatch):
-    monkeypatch.setattr(publishing, "PUBLISH_EVERY_S", 0.0)
-    lab = Lab(database, tmp_path)
-    lab.push("penguins")
-    return lab
+    return every_epoch_told(database, tmp_path, monkeypatch)
 
 
 class Died(BaseException):

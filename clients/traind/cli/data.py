@@ -12,7 +12,7 @@ import click
 from traind.cli.csv_lines import show_lines
 from traind.cli.output import output_of
 from traind.cli.profile import show_profile
-from traind.cli.session import as_json, client, hint, output_option, show, show_fields, show_table
+from traind.cli.session import as_json, client, hint, output_option, show, show_fields, show_objects, show_table
 from traind.names import short_name
 from traind.profiles import type_name
 
@@ -82,14 +82,7 @@ def list_(output: str) -> None:
         )
         for one in found
     ]
-    show(
-        output,
-        [as_json(one.message) for one in found],
-        table=lambda: show_table(("DATASET", "NAME", "ROWS", "COLUMNS", "CREATED"), rows),
-        ids=[one.name for one in found],
-        records=[one.record() for one in found],
-        several=True,
-    )
+    show_objects(output, found, lambda: show_table(("DATASET", "NAME", "ROWS", "COLUMNS", "CREATED"), rows))
 
 
 @data.command(name="show")

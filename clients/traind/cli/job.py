@@ -18,6 +18,7 @@ from traind.cli.session import (
     show,
     show_fields,
     show_json,
+    show_objects,
     show_table,
 )
 from traind.cli.watching import end_code, follow_job, show_results
@@ -54,15 +55,10 @@ def jobs(states: tuple[str, ...], limit: int, output: str) -> None:
             break
         found.append(one)
     header = ("ID", "STATE", "NAME", "DATASET", "MODEL", "EPOCH", "LOSS", "CREATED")
-    show(
+    show_objects(
         output,
-        [as_json(one.message) for one in found],
-        table=lambda: show_table(
-            header, map(_row, found), keep=("ID", "STATE", "DATASET", "MODEL"), spare=("CREATED",)
-        ),
-        ids=[one.name for one in found],
-        records=[one.record() for one in found],
-        several=True,
+        found,
+        lambda: show_table(header, map(_row, found), keep=("ID", "STATE", "DATASET", "MODEL"), spare=("CREATED",)),
     )
 
 

@@ -17,6 +17,7 @@ from traind.cli.session import (
     show,
     show_fields,
     show_json,
+    show_objects,
     show_table,
 )
 from traind.display import figure
@@ -52,14 +53,7 @@ def list_(output: str) -> None:
         )
         for model in found
     ]
-    show(
-        output,
-        [as_json(model.message) for model in found],
-        table=lambda: show_table(("MODEL", "DATASET", "PARAMETERS", "METRICS", "CREATED"), rows),
-        ids=[model.name for model in found],
-        records=[model.record() for model in found],
-        several=True,
-    )
+    show_objects(output, found, lambda: show_table(("MODEL", "DATASET", "PARAMETERS", "METRICS", "CREATED"), rows))
 
 
 @models.command(name="show")

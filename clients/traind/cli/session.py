@@ -16,14 +16,16 @@ from traind.display import table
 from traind.errors import NotFound
 
 __all__ = ["as_json", "client", "find_job", "find_model", "hint", "output_option", "show", "show_fields", "show_json"]
-__all__ += ["show_table"]
+__all__ += ["show_objects", "show_table"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from google.protobuf.message import Message
 
+    from traind.datasets import Dataset
     from traind.jobs import Job
+    from traind.models import Model
 
 _STATE_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
@@ -89,6 +91,18 @@ def show_table(
 def show_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Names and values on stdout, without what is empty."""
     show_table(("FIELD", "VALUE"), [(name, value) for name, value in fields if value], whole=True)
+
+
+def show_objects(output: str, found: Sequence[Dataset | Job | Model], table: Callable[[], None]) -> None:
+    """A listing in the form that was asked for; `table` writes the one for people."""
+    show(
+        output,
+        [as_json(one.message) for one in found],
+        table=table,
+        ids=[one.name for one in found],
+        records=[one.record() for one in found],
+        several=True,
+    )
 
 
 def as_json(message: Message) -> Any:
