@@ -143,9 +143,9 @@ def quick(**more):
     return train(3, **more)
 
 
-def steady(**more):
-    """Some seconds of work: 40 epochs of 120 steps each, the general way."""
-    job = train(40, batch_size=1, **more)
+def steady(epochs=40, **more):
+    """Some seconds of work: epochs of 120 steps each, the general way."""
+    job = train(epochs, batch_size=1, **more)
     job.train.learn.gradient.path = learning_pb2.Gradient.GENERAL
     return job
 
