@@ -85,7 +85,7 @@ check: .venv/dev .venv-proto/ready
 	.venv-proto/bin/python proto/generate.py build/fresh
 	.venv/bin/buf lint build/fresh/build/api.binpb --config proto/buf.yaml
 	.venv/bin/python proto/unasync_client.py build/fresh
-	@for path in clients/traind/v1 clients/buf \
+	@for path in clients/traind/v1 clients/buf service/rpc/oip/open_inference_pb2.py service/rpc/oip/open_inference_pb2.pyi \
 	    clients/traind/{client,datasets,jobs,listing,models,uploading,watching}.py; do \
 	  diff -r --brief -x __init__.py -x __pycache__ "$$path" "build/fresh/$$path" || \
 	    { echo "$$path is not what make proto writes: run it and commit"; exit 1; }; \

@@ -7,6 +7,7 @@ FOLDER (the checkout by default) receives
   clients/buf/validate/validate_pb2.py                         the validation rules' options, which the messages import
   clients/traind/v1/api.binpb                                  every descriptor with its comments: OpenAPI, JSON Schema
   build/api.binpb                                              the same with all imports, for `buf lint`
+  service/rpc/oip/open_inference_pb2.py and its .pyi           the messages of the Open Inference Protocol
 """
 
 import pathlib
@@ -30,7 +31,7 @@ def validation_rules() -> bytes:
 def main() -> None:
     """Generate everything."""
     out = pathlib.Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT.parent
-    for folder in ("build", "clients/traind/v1"):
+    for folder in ("build", "clients/traind/v1", "service/rpc/oip"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     rules = out / "build" / "validate.binpb"
     rules.write_bytes(validation_rules())
@@ -51,6 +52,12 @@ def main() -> None:
     subprocess.run([*protoc, *code, *ours, RULES], check=True, env=env)
     services = [p for p in ours if "service " in (ROOT / p).read_text(encoding="utf-8")]
     subprocess.run([*protoc, *stubs, *services], check=True, env=env)
+    oip = out / "service" / "rpc" / "oip"
+    subprocess.run(
+        [*protoc, f"-I{ROOT / 'inference'}", f"--python_out={oip}", f"--mypy_out=quiet:{oip}", "open_inference.proto"],
+        check=True,
+        env=env,
+    )
     with_comments = [*protoc, "--include_source_info"]
     for target, imports in (("clients/traind/v1/api.binpb", []), ("build/api.binpb", ["--include_imports"])):
         subprocess.run(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from service.data.objects import ObjectFolder
 from service.model_cache import ModelCache
+from service.model_names import ModelNames
 from service.settings import Settings
 from service.store.database import Database
 from service.webhooks.targets import Target
@@ -26,3 +27,4 @@ class App:
     # Who can be told of a job's end, by name.
     webhooks: Mapping[str, Target] = field(default_factory=dict)
     models: ModelCache = field(default_factory=ModelCache)
+    names: ModelNames = field(default_factory=ModelNames)

@@ -28,6 +28,15 @@ class ModelCache:
         self._kept: OrderedDict[str, tuple[Predictor, int]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def peek(self, model_id: str) -> Predictor | None:
+        """The predictor of a version if it is in memory."""
+        with self._lock:
+            kept = self._kept.get(model_id)
+            if kept is None:
+                return None
+            self._kept.move_to_end(model_id)
+            return kept[0]
+
     def get(self, database: Database, row: ModelRow) -> Predictor:
         """The model's predictor, loaded if it is not here."""
         with self._lock:
@@ -36,6 +45,8 @@ class ModelCache:
                 return self._kept[row.id][0]
         # Loaded outside the lock: two callers may load the same model, but none waits for another's.
         predictor = load_predictor(database, row)
+        # Compared with its module once, and by whoever may wait.
+        _ = predictor.quick, predictor.signature
         self._keep(row.id, predictor, row.size_bytes + OVERHEAD_BYTES)
         return predictor
 

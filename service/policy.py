@@ -41,17 +41,24 @@ TABLE: dict[str, Scope] = {
     "traind.v1.ModelService.ImportModel": "submit",
     "traind.v1.PredictionService.Predict": "predict",
     "traind.v1.ServerService.GetServerInfo": "read",
+    "inference.GRPCInferenceService.ModelReady": "predict",
+    "inference.GRPCInferenceService.ServerMetadata": "predict",
+    "inference.GRPCInferenceService.ModelMetadata": "predict",
+    "inference.GRPCInferenceService.ModelInfer": "predict",
+    "inference.GRPCInferenceService.RepositoryIndex": "predict",
 }
 
 # Services that answer without a token. Reflection is there only while the administrator has switched it on.
 PUBLIC_SERVICES = frozenset(
     {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
 )
+# What a balancer asks: whether the server runs, and nothing else.
+PUBLIC_METHODS = frozenset({"inference.GRPCInferenceService.ServerLive", "inference.GRPCInferenceService.ServerReady"})
 
 
 def is_public(method: str) -> bool:
     """Whether a method (`package.Service.Method`) answers without a token."""
-    return method.rpartition(".")[0] in PUBLIC_SERVICES
+    return method.rpartition(".")[0] in PUBLIC_SERVICES or method in PUBLIC_METHODS
 
 
 def check_scope(caller: Caller, method: str) -> None:

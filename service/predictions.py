@@ -7,21 +7,29 @@ from service.app import App
 from service.callers import Caller
 from service.data.table import table_from_values
 from service.errors import TooLarge
+from service.model_names import Named
 from service.modelling.predictor import Predicted, Predictor
-from service.models import require_model
-from service.store.records import ModelRow
+from service.serving import inferring
+from service.serving.lookup import MustWait, find
 from traind.v1 import predictions_pb2, tables_pb2
 
 ANSWERED_NUMBERS = 400_000  # numbers of one answer: 8 bytes each fill most of the largest message, 4 MiB
 
 
-def predict(app: App, caller: Caller, request: predictions_pb2.PredictRequest) -> predictions_pb2.PredictResponse:
-    """Predict for every row of the request, in its order."""
-    row = require_model(app, caller, request.name, "name")
-    predictor = app.models.get(app.database, row)
-    table = table_from_values(request.columns, predictor.inputs)
+def predict(
+    app: App, caller: Caller, request: predictions_pb2.PredictRequest, *, may_wait: bool = True
+) -> predictions_pb2.PredictResponse:
+    """Predict for every row of the request, in its order.
+
+    Raises MustWait where `may_wait` is false and it would take long.
+    """
+    named, predictor = find(app, caller, request.name, "name", may_wait=may_wait)
+    rows = max((max(len(column.numbers), len(column.strings)) for column in request.columns), default=0)
+    if not may_wait and not inferring.is_small(rows, len(request.columns), named):
+        raise MustWait
+    table = table_from_values(request.columns, predictor.signature.columns)
     _check_size(predictor, table.row_count, hidden=request.return_hidden)
-    return _encode(row, predictor, predictor.predict(table, hidden=request.return_hidden))
+    return _encode(named, predictor, predictor.predict(table, hidden=request.return_hidden))
 
 
 def _check_size(predictor: Predictor, rows: int, *, hidden: bool) -> None:
@@ -36,9 +44,9 @@ def _check_size(predictor: Predictor, rows: int, *, hidden: bool) -> None:
         )
 
 
-def _encode(row: ModelRow, predictor: Predictor, predicted: Predicted) -> predictions_pb2.PredictResponse:
+def _encode(named: Named, predictor: Predictor, predicted: Predicted) -> predictions_pb2.PredictResponse:
     answer = predictions_pb2.PredictResponse(
-        model=references.version_name("models", row.owner_name, row.slug, row.version),
+        model=references.version_name("models", named.owner_name, named.slug, named.version),
         predictions=_target_values(predictor, predicted.values),
     )
     if predicted.deviations is not None:

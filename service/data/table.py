@@ -204,7 +204,9 @@ def table_from_values(columns: Sequence[tables_pb2.ColumnValues], wanted: Sequen
     made = {
         column.name: TableColumn(
             column.name,
-            *column_from_values(columns[positions[column.name]], positions[column.name], column, lengths[0]),
+            *column_from_values(
+                columns[positions[column.name]], f"columns[{positions[column.name]}]", column, lengths[0]
+            ),
         )
         for column in wanted
     }

@@ -20,13 +20,12 @@ KNOWN_SHOWN = 20  # categories that an error names
 _Made = tuple["Column.Type.ValueType", npt.NDArray[Any], npt.NDArray[np.bool_] | None, tuple[str, ...], str]
 
 
-def column_from_values(given: tables_pb2.ColumnValues, index: int, wanted: Column, row_count: int) -> _Made:
-    """Type, values, missing, categories and path of `columns[index]` as the column `wanted`.
+def column_from_values(given: tables_pb2.ColumnValues, path: str, wanted: Column, row_count: int) -> _Made:
+    """Type, values, missing, categories and path of what came as `path`, `columns[0]`, as the column `wanted`.
 
     Raises InvalidField where kind or length do not fit, and where a number is infinite. Which categories are known is
     the model's to say.
     """
-    path = f"columns[{index}]"
     if given.numbers and given.strings:
         raise invalid(path, f"{shown(given.name)} has numbers and strings; send one of them")
     length = max(len(given.numbers), len(given.strings))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,13 +15,17 @@ from service.data.preprocessing import Fitted, Tally
 from service.data.table import Table
 from service.data.targets import Target
 from service.errors import DataCorrupt
-from service.modelling import networks, specs, tensors
+from service.modelling import networks, quick, signature, specs, tensors
 from service.modelling.metrics import class_codes, log_probabilities
 from service.modelling.networks import Task, TraindNetwork
+from service.modelling.quick import Quick
+from service.modelling.signature import Signature
 from traind.v1 import specs_pb2, tables_pb2
 
 # Rows that pass through the network at once: enough to be fast, few enough to stay in the processor's cache.
 ROWS_AT_ONCE = 8192
+# Larger networks gain nothing by it.
+MOST_QUICK_PARAMETERS = 1_000_000
 # The smallest variance that a model of gaussian_nll tells.
 LEAST_VARIANCE = 1e-6
 
@@ -108,6 +113,20 @@ class Predictor:
         """Names of the inputs and of the targets: what `evaluate` reads of a table."""
         return [*(column.name for column in self.fitted.columns), *self.target.names]
 
+    @cached_property
+    def signature(self) -> Signature:
+        """The tensors that it takes and answers."""
+        deviations, probabilities = self.tells_deviations, not self.perceptron
+        return signature.make(self.inputs, self.target, deviations=deviations, probabilities=probabilities)
+
+    @cached_property
+    def quick(self) -> Quick | None:
+        """The same model in plain NumPy, where it is small and dense and all its inputs are numbers."""
+        weights = {name: weight.numpy() for name, weight in self.network.state_dict().items()}
+        if self.parameter_count > MOST_QUICK_PARAMETERS or any(array.dtype.kind != "f" for array in weights.values()):
+            return None
+        return quick.make(self.fitted, self.spec.network, weights, largest_number(self.spec), self.forward)
+
     @property
     def hidden_widths(self) -> list[int]:
         """Width of each hidden layer."""
@@ -140,10 +159,13 @@ class Predictor:
     def predict(self, table: Table, hidden: bool = False) -> Predicted:
         """Answers for every row of a table with the columns `inputs`. Raises InvalidField on values it cannot take."""
         features = self.features(table)
-        outputs = self.forward(features)
         with torch.inference_mode():
             layers = self.network.hidden(self._tensor(features)) if hidden else []
-        seen = [(name, layer.double().numpy()) for name, layer in layers]
+        return self.interpret(self.forward(features), [(name, layer.double().numpy()) for name, layer in layers])
+
+    def interpret(self, outputs: np.ndarray, seen: list[tuple[str, np.ndarray]] | None = None) -> Predicted:
+        """What outputs [rows, outputs] mean, beside what hidden layers answered."""
+        seen = seen or []
         if self.task == "regression":
             deviations = self.deviations(outputs) if self.tells_deviations else None
             return Predicted(self.answers(outputs), None, deviations, seen)

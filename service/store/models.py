@@ -135,6 +135,15 @@ def list_page(
     return [_row(row) for row in connection.execute(query).mappings()]
 
 
+def list_names(connection: Connection, owner_id: str, limit: int) -> list[tuple[str, int]]:
+    """The owner's models, every version as (slug, number), newest first."""
+    query = select(model.c.slug, model_version.c.version).join(model, model.c.id == model_version.c.model_id)
+    newest = query.where(model_version.c.owner_id == owner_id).order_by(
+        model_version.c.created_at.desc(), model_version.c.id.desc()
+    )
+    return [(row.slug, row.version) for row in connection.execute(newest.limit(limit))]
+
+
 def _next_version(connection: Connection, owner_id: str, slug: str) -> int:
     """Take the next number. The row of the model, locked by the update, serialises those who ask at once."""
     first = {"id": str(uuid.uuid4()), "owner_id": owner_id, "slug": slug, "last_version": 0}

@@ -1,0 +1,202 @@
+"""One thread on gRPC's completion queue that serves unary calls: no pool, no hand-over, no event loop between.
+
+It uses what grpcio's own servers are built on (grpc._cython.cygrpc), which is no public interface: selftest.py tries it
+at every start, and where it does not behave threads.py stands in. A call that must wait is carried out by a pool of
+threads and answered from there.
+
+A call has three operations under way: its message comes, its answer goes, and its end is seen (which also tells that
+the client is gone). It is over when all have come back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc import _common  # type: ignore[attr-defined]  # codes as the core has them
+from grpc._cython import cygrpc
+
+from service.calling.server_version import SERVER_VERSION
+from service.rpc.oip.methods import PredictionMethods
+from service.rpc.predicting import answering
+from service.rpc.predicting.answering import MOST_CALLS, MOST_WAITING, Status
+from service.serving.lookup import MustWait
+
+log = logging.getLogger(__name__)
+
+# Calls that the core may hand over before it is asked again: with fewer the thread wakes up for each by itself.
+ASKED_FOR = 64
+THREADS = 4
+_NO_FLAGS = 0
+_CODES: dict[grpc.StatusCode, Any] = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
+_OK = _CODES[grpc.StatusCode.OK]
+_FIRST = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
+_GOOD_END = cygrpc.SendStatusFromServerOperation((SERVER_VERSION,), _OK, b"", _NO_FLAGS)
+
+
+class CompletionLoop:
+    """A server of the prediction methods; started once, stopped once."""
+
+    def __init__(self, methods: PredictionMethods, options: Sequence[tuple[str, int]]) -> None:
+        self._methods = methods
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - no xDS; it has no names
+        self._server.register_completion_queue(self._queue)
+        self._pool = ThreadPoolExecutor(THREADS, "prediction")
+        self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
+        self._guard = threading.Lock()
+        self._waiting = 0
+        self._active = 0
+        self._stopping = False
+        self._over = threading.Event()
+
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """Take a port and say which it is; 0 where it cannot be had."""
+        own = None if credentials is None else credentials._credentials  # noqa: SLF001 - what grpc's own server does
+        added = (
+            self._server.add_http2_port(address.encode(), own) if own else self._server.add_http2_port(address.encode())
+        )
+        return int(added)
+
+    def start(self) -> None:
+        """Let calls in."""
+        self._server.start()
+        for _ in range(ASKED_FOR):
+            self._ask()
+        self._thread.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Refuse new calls, give running ones their time, end. Waits for all that."""
+        self._stopping = True
+        self._server.shutdown(self._queue, self._shut_down)
+        if not self._over.wait(grace_s):
+            self._server.cancel_all_calls()
+            self._over.wait(grace_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def active(self) -> int:
+        """Calls under way."""
+        return self._active
+
+    def _ask(self) -> None:
+        self._server.request_call(self._queue, self._queue, self._arrived)
+
+    def _run(self) -> None:
+        while True:
+            event = self._queue.poll()
+            if event.completion_type == cygrpc.CompletionType.queue_shutdown:
+                self._over.set()
+                return
+            try:
+                event.tag(event)
+            except Exception:
+                # A defect in one call must not end all others.
+                log.exception("a call of the prediction door was lost")
+            # A call that is over must not be held while the next one is waited for.
+            del event
+
+    def _arrived(self, event: Any) -> None:
+        if not event.success:  # the server stops
+            return
+        if not self._stopping:
+            self._ask()
+        self._active += 1
+        call = _Call(self, event)
+        if self._active > MOST_CALLS:
+            call.refuse(answering.refused(answering.crowded("calls are carried out", MOST_CALLS), call.path))
+        else:
+            call.begin()
+
+    def _shut_down(self, _event: Any) -> None:
+        self._server.destroy()
+        self._queue.shutdown()
+
+    def carry_out(self, call: "_Call", data: bytes) -> None:
+        """Answer a call at once, or let a thread do it."""
+        try:
+            call.end(answering.answer(self._methods, call.path, call.metadata, data, may_wait=False))
+        except MustWait:
+            with self._guard:
+                crowded = self._waiting >= MOST_WAITING
+                self._waiting += not crowded
+            if crowded:
+                call.end(answering.refused(answering.crowded("calls wait for a thread", MOST_WAITING), call.path))
+            else:
+                self._pool.submit(self._patiently, call, data)
+
+    def _patiently(self, call: "_Call", data: bytes) -> None:
+        with self._guard:
+            self._waiting -= 1
+        if call.gone:
+            call.end(answering.refused(answering.late(), call.path))
+            return
+        call.end(answering.answer(self._methods, call.path, call.metadata, data, may_wait=True))
+
+    def ended(self) -> None:
+        """A call is over."""
+        self._active -= 1
+
+
+class _Call:
+    """One call on its way."""
+
+    __slots__ = ("_call", "_deadline", "_due", "_loop", "cancelled", "metadata", "path")
+
+    def __init__(self, loop: CompletionLoop, event: Any) -> None:
+        self._loop = loop
+        self._call = event.call
+        self._deadline: float = event.call_details.deadline
+        self.path: str = event.call_details.method.decode("latin-1")
+        self.metadata = event.invocation_metadata
+        self.cancelled = False
+        # Operations that have not come back: its end being seen, and its answer having gone.
+        self._due = 2
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer."""
+        return self.cancelled or time.time() > self._deadline
+
+    def begin(self) -> None:
+        """Ask for the message, and to be told of the end."""
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+
+    def refuse(self, status: Status) -> None:
+        """End it without its message."""
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+        self.end(status)
+
+    def end(self, answered: bytes | Status) -> None:
+        """Send the answer, or why there is none. Any thread may."""
+        if isinstance(answered, Status):
+            told = cygrpc.SendStatusFromServerOperation(
+                answered.trailers, _CODES[answered.code], answered.details.encode(), _NO_FLAGS
+            )
+            self._call.start_server_batch((_FIRST, told), self._sent)
+            return
+        message = cygrpc.SendMessageOperation(answered, _NO_FLAGS)
+        self._call.start_server_batch((_FIRST, message, _GOOD_END), self._sent)
+
+    def _received(self, event: Any) -> None:
+        data = event.batch_operations[0].message()
+        if data is None or self.gone:  # the client went away, or sent nothing
+            self.end(answering.refused(answering.late(), self.path))
+            return
+        self._loop.carry_out(self, data)
+
+    def _closed(self, event: Any) -> None:
+        self.cancelled = bool(event.batch_operations[0].cancelled())
+        self._done()
+
+    def _sent(self, _event: Any) -> None:
+        self._done()
+
+    def _done(self) -> None:
+        self._due -= 1
+        if not self._due:
+            self._loop.ended()
