@@ -15,7 +15,7 @@ from traind.version import __version__
 
 MIN_CLIENT_VERSION = "0.1.0"
 # What came after 0.1.0; a client that meets older servers too looks here before it counts on it.
-FEATURES = ("memory_estimate", "model_files", "queue")
+FEATURES = ("memory_estimate", "model_files", "open_inference", "queue")
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Addresses:
 
     http_port: int = 0
     grpc_port: int = 0
+    predict_port: int = 0
 
     def get_server_info(
         self, app: App, caller: Caller, _request: server_pb2.GetServerInfoRequest
@@ -47,6 +48,7 @@ class Addresses:
             max_parameters=settings.max_parameters,
             http_port=self.http_port,
             grpc_port=self.grpc_port,
+            predict_port=self.predict_port,
             features=FEATURES,
             workers=len(workers),
             slots=sum(worker.slots for worker in workers),

@@ -35,10 +35,12 @@ class Settings:
     broker_url: str | None = field(default=None, repr=False)
     # TRAIND_BROKER_PREFIX: begins every key, where a Redis server is shared.
     broker_prefix: str = "traind:"
-    # TRAIND_HOST, TRAIND_HTTP_PORT, TRAIND_GRPC_PORT: port 0 takes a free one, told in <data>/run/address.json.
+    # TRAIND_HOST, TRAIND_HTTP_PORT, TRAIND_GRPC_PORT, TRAIND_PREDICT_PORT (gRPC for predictions alone): port 0 takes a
+    # free one, told in <data>/run/address.json. That of predictions is 0 too where TRAIND_GRPC_PORT is, unless set.
     host: str = "127.0.0.1"
     http_port: int = 8080
     grpc_port: int = 8081
+    predict_port: int = 8082
     # TRAIND_TLS_CERT, TRAIND_TLS_KEY: PEM files (the certificate with its chain); both doors speak TLS then.
     tls_cert: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
@@ -87,6 +89,7 @@ class Settings:
         default_dir = pathlib.Path(env.text("XDG_DATA_HOME", "~/.local/share")).expanduser() / "traind"
         slots = env.whole("TRAIND_SLOTS", min(usable_cores(), MOST_SLOTS), 1, MOST_SLOTS)
         data_dir = pathlib.Path(env.text("TRAIND_DATA_DIR", str(default_dir))).expanduser().resolve()
+        grpc_port = env.whole("TRAIND_GRPC_PORT", cls.grpc_port, 0, 65535)
         settings = cls(
             data_dir=data_dir,
             database_url=env.text("TRAIND_DATABASE_URL", f"sqlite:///{data_dir / 'traind.db'}"),
@@ -94,7 +97,8 @@ class Settings:
             broker_prefix=env.text("TRAIND_BROKER_PREFIX", cls.broker_prefix),
             host=env.text("TRAIND_HOST", cls.host),
             http_port=env.whole("TRAIND_HTTP_PORT", cls.http_port, 0, 65535),
-            grpc_port=env.whole("TRAIND_GRPC_PORT", cls.grpc_port, 0, 65535),
+            grpc_port=grpc_port,
+            predict_port=env.whole("TRAIND_PREDICT_PORT", cls.predict_port if grpc_port else 0, 0, 65535),
             tls_cert=env.path("TRAIND_TLS_CERT"),
             tls_key=env.path("TRAIND_TLS_KEY"),
             webhooks=env.path("TRAIND_WEBHOOKS"),

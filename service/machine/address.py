@@ -11,11 +11,13 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Address:
-    """Both doors and the process behind them."""
+    """The doors and the process behind them."""
 
     http: str
     grpc: str
     pid: int
+    # gRPC for predictions; empty for a server from before there was that door.
+    predict: str = ""
 
 
 def address_path(settings: Settings) -> pathlib.Path:
@@ -23,12 +25,17 @@ def address_path(settings: Settings) -> pathlib.Path:
     return settings.run_dir / "address.json"
 
 
-def write_address(settings: Settings, http_port: int, grpc_port: int) -> None:
+def write_address(settings: Settings, http_port: int, grpc_port: int, predict_port: int) -> None:
     """Tell where this process listens."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104  # compared, not bound
     host = f"[{host}]" if ":" in host else host
     s = "s" if settings.tls_cert else ""
-    told = {"http": f"http{s}://{host}:{http_port}", "grpc": f"grpc{s}://{host}:{grpc_port}", "pid": os.getpid()}
+    told = {
+        "http": f"http{s}://{host}:{http_port}",
+        "grpc": f"grpc{s}://{host}:{grpc_port}",
+        "predict": f"grpc{s}://{host}:{predict_port}",
+        "pid": os.getpid(),
+    }
     write_secret(address_path(settings), json.dumps(told) + "\n")
 
 

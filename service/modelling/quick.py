@@ -137,13 +137,11 @@ _Affine = tuple[float, float, float, float, float, bool]
 def _affine(steps: Sequence[NumberStep]) -> _Affine | None:
     """Steps of a column that are at most a fill, then bounds, then one scaling; None for others."""
     low, high, fill, shift, scale, constant = -np.inf, np.inf, np.nan, 0.0, 1.0, False
-    order = [Fill, Clip, (Standard, MinMax, Robust)]
+    places = [_place(step) for step in steps]
+    # Each at most once, and in this order.
+    if places != sorted(set(places)):
+        return None
     for step in steps:
-        while order and not isinstance(step, order[0]):
-            order.pop(0)
-        if not order:
-            return None
-        order.pop(0)
         match step:
             case Fill():
                 fill = step.value
@@ -160,6 +158,16 @@ def _affine(steps: Sequence[NumberStep]) -> _Affine | None:
             case _:
                 return None
     return low, high, fill, shift, scale, constant
+
+
+def _place(step: NumberStep) -> int:
+    match step:
+        case Fill():
+            return 0
+        case Clip():
+            return 1
+        case _:
+            return 2
 
 
 def _layers(network: networks_pb2.Network, weights: Mapping[str, Array]) -> list[Layer] | None:
@@ -201,7 +209,8 @@ def _step(x: Array) -> Array:
 
 
 def _relu(x: Array) -> Array:
-    return np.maximum(x, 0, out=x)
+    np.maximum(x, 0, out=x)
+    return x
 
 
 def _leaky_relu(x: Array) -> Array:
@@ -209,12 +218,14 @@ def _leaky_relu(x: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    # As 1 / (1 + exp(-x)), of which the quotient is right where exp overflows too.
-    return 1 / (1 + np.exp(-x))
+    # Where exp overflows the quotient is right too.
+    y: Array = 1 / (1 + np.exp(-x))
+    return y
 
 
 def _silu(x: Array) -> Array:
-    return x / (1 + np.exp(-x))
+    y: Array = x / (1 + np.exp(-x))
+    return y
 
 
 _ACTIVATIONS: Mapping[int, Callable[[Array], Array] | None] = {

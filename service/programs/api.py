@@ -1,4 +1,4 @@
-"""The API process: both doors in one asyncio loop, over one table of methods."""
+"""The API process: both doors in one asyncio loop, over one table of methods, and the door of predictions beside it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,6 +12,8 @@ from service.calling.rules import compile_rules
 from service.machine.tls import load_tls
 from service.rest.door import RestDoor
 from service.rest.server import RestServer, listen
+from service.rpc.oip.handlers import InferenceHandlers
+from service.rpc.predicting.door import PredictionDoor
 from service.rpc.server import RpcServer, port_taken
 from service.rpc.servicers.datasets import DatasetServicer
 from service.rpc.servicers.jobs import JobServicer
@@ -26,10 +28,10 @@ from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, serve
 Services = Sequence[tuple[ServiceDescriptor, object]]
 
 
-async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio.Event, more: Services = ()) -> None:
+async def serve(app: App, *, on_ready: Callable[[Addresses], None], stop: asyncio.Event, more: Services = ()) -> None:
     """Serve until `stop` is set; then end within 10 s, answering what runs.
 
-    `on_ready(grpc_port, http_port)` is called once both ports are bound and calls are let in. `more` are services of
+    `on_ready` is called once all ports are bound and calls are let in. `more` are services of
     other packages and their servicers. Raises SettingError naming the variable of a port that cannot be had, or of a
     certificate that cannot be used.
     """
@@ -45,21 +47,27 @@ async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
     door = RestDoor(calls, methods, addresses)
-    rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings)
+    predicting = PredictionDoor(app, lambda: not door.retired)
+    rest, rpc = (
+        RestServer(door, tls),
+        RpcServer(calls, methods, settings, InferenceHandlers(calls, lambda: not door.retired)),
+    )
     try:
         addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port, tls)
+        addresses.predict_port = predicting.bind(settings.host, settings.predict_port, tls)
         addresses.http_port = listener.getsockname()[1]
         await rpc.start()
+        predicting.start()
         serving = asyncio.create_task(rest.run_on(listener))
         try:
-            on_ready(addresses.grpc_port, addresses.http_port)
+            on_ready(addresses)
             await _first_of(serving, stop)
         finally:
             await rpc.retire()
             door.retired = True
             watching.stop()
             rest.should_exit = True
-            await asyncio.gather(serving, rpc.stop())
+            await asyncio.gather(serving, rpc.stop(), asyncio.to_thread(predicting.stop))
     finally:
         listener.close()
         calls.close()

@@ -13,6 +13,7 @@ from service.machine.folders import make_folders
 from service.machine.memory import give_back_early
 from service.programs.api import serve
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
+from service.serverinfo import Addresses
 from service.settings import Settings
 from service.store.database import Database
 from service.tickets import Tickets
@@ -61,7 +62,7 @@ async def _serve(app: App) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    def tell(grpc_port: int, http_port: int) -> None:
-        write_address(app.settings, http_port=http_port, grpc_port=grpc_port)
+    def tell(addresses: Addresses) -> None:
+        write_address(app.settings, addresses.http_port, addresses.grpc_port, addresses.predict_port)
 
     await serve(app, on_ready=tell, stop=stop)

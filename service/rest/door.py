@@ -29,6 +29,7 @@ from service.rest.exchange import (
     require_empty,
     require_json,
 )
+from service.rest.inference.door import InferenceDoor
 from service.rest.routes import Route, Routes, verb_not_allowed
 from service.rest.streams import send_file, send_stream
 from service.serverinfo import Addresses
@@ -48,6 +49,7 @@ class RestDoor:
         if calls.app.settings.docs:
             documents = Documents(calls, self._routes.all, addresses)
             self._public |= {"/": documents.lead, "/docs": documents.page, "/openapi.json": documents.openapi}
+        self._inference = InferenceDoor(calls, lambda: not self.retired)
         self._running = 0
         # Set when the server stops: balancers shall send nothing more.
         self.retired = False
@@ -57,7 +59,10 @@ class RestDoor:
         exchange = Exchange(scope, receive, send)
         self._running += 1
         try:
-            await self._serve(exchange)
+            if exchange.path.startswith("/v2") and (len(exchange.path) == 3 or exchange.path[3] == "/"):
+                await self._inference.serve(exchange)
+            else:
+                await self._serve(exchange)
         except ClientGone:
             return
         except asyncio.CancelledError:

@@ -69,7 +69,7 @@ class Exchange:
         parts: list[bytes] = []
         total = 0
         async with within(PART_DEADLINE_S, "the body"):
-            async for part in self._chunks():
+            async for part in self.chunks():
                 total += len(part)
                 if total > MOST_MESSAGE_BYTES:
                     raise _too_large()
@@ -80,7 +80,7 @@ class Exchange:
         """The body in parts of at most PART_BYTES, at least one; each must come within PART_DEADLINE_S."""
         waiting = bytearray()
         sent = False
-        chunks = self._chunks()
+        chunks = self.chunks()
         while True:
             async with within(PART_DEADLINE_S, "the wait for the next part"):
                 chunk = await anext(chunks, None)
@@ -118,7 +118,8 @@ class Exchange:
         async with within(SEND_DEADLINE_S, "the client's reading"):
             await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises ClientGone."""
         more = True
         while more:
             message = await self._receive()

@@ -12,6 +12,7 @@ from service.calling.methods import MOST_MESSAGE_BYTES, Method
 from service.machine.tls import Tls
 from service.rpc.guard import Guard
 from service.rpc.handlers import Handlers
+from service.rpc.oip.handlers import InferenceHandlers
 from service.settings import SettingError, Settings
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -44,12 +45,14 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 class RpcServer:
     """The gRPC door of one process."""
 
-    def __init__(self, calls: Calls, methods: Mapping[str, Method], settings: Settings) -> None:
+    def __init__(
+        self, calls: Calls, methods: Mapping[str, Method], settings: Settings, inference: InferenceHandlers
+    ) -> None:
         self._server = grpc.aio.server(interceptors=[Guard(calls)], options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
-        self._server.add_generic_rpc_handlers([Handlers(methods.values())])
+        self._server.add_generic_rpc_handlers([Handlers(methods.values()), inference])
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._services = sorted({name.rpartition(".")[0] for name in methods})
+        self._services = sorted({*(name.rpartition(".")[0] for name in methods), inference.service_name})
         if settings.reflection:
             names = [*self._services, _HEALTH, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._server)

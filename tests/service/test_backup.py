@@ -378,7 +378,7 @@ def test_a_database_elsewhere_is_restored_there_and_never_replaced(backup, tmp_p
 def test_a_running_server_is_never_restored_into(app, backup, tmp_path):
     with only_one(app.settings), pytest.raises(SettingError, match=rf"already runs on .* \(process {os.getpid()}\)"):
         restore(app.settings.data_dir, backup)
-    write_address(app.settings, 1, 2)
+    write_address(app.settings, 1, 2, 3)
     with pytest.raises(SettingError, match=rf"already runs on .* \(process {os.getpid()}\)"):
         restore(app.settings.data_dir, backup)
 

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/server.proto\x12\ttraind.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xed\x02\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12min_client_version\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x10\n\x08\x64\x61tabase\x18\x06 \x01(\t\x12\x0e\n\x06\x62roker\x18\x07 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_upload_bytes\x18\t \x01(\x03\x12\x16\n\x0emax_parameters\x18\n \x01(\x03\x12\x11\n\thttp_port\x18\x0b \x01(\x05\x12\x11\n\tgrpc_port\x18\x0c \x01(\x05\x12\x10\n\x08\x66\x65\x61tures\x18\r \x03(\t\x12\x0f\n\x07workers\x18\x0e \x01(\x05\x12\r\n\x05slots\x18\x0f \x01(\x05\x12(\n\x04time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfree_bytes\x18\x11 \x01(\x03\x32p\n\rServerService\x12_\n\rGetServerInfo\x12\x1f.traind.v1.GetServerInfoRequest\x1a\x15.traind.v1.ServerInfo\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/serverInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/server.proto\x12\ttraind.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\x83\x03\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1a\n\x12min_client_version\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x10\n\x08\x64\x61tabase\x18\x06 \x01(\t\x12\x0e\n\x06\x62roker\x18\x07 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_upload_bytes\x18\t \x01(\x03\x12\x16\n\x0emax_parameters\x18\n \x01(\x03\x12\x11\n\thttp_port\x18\x0b \x01(\x05\x12\x11\n\tgrpc_port\x18\x0c \x01(\x05\x12\x10\n\x08\x66\x65\x61tures\x18\r \x03(\t\x12\x0f\n\x07workers\x18\x0e \x01(\x05\x12\r\n\x05slots\x18\x0f \x01(\x05\x12(\n\x04time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfree_bytes\x18\x11 \x01(\x03\x12\x14\n\x0cpredict_port\x18\x12 \x01(\x05\x32p\n\rServerService\x12_\n\rGetServerInfo\x12\x1f.traind.v1.GetServerInfoRequest\x1a\x15.traind.v1.ServerInfo\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/serverInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=100
   _globals['_GETSERVERINFOREQUEST']._serialized_end=122
   _globals['_SERVERINFO']._serialized_start=125
-  _globals['_SERVERINFO']._serialized_end=490
-  _globals['_SERVERSERVICE']._serialized_start=492
-  _globals['_SERVERSERVICE']._serialized_end=604
+  _globals['_SERVERINFO']._serialized_end=512
+  _globals['_SERVERSERVICE']._serialized_start=514
+  _globals['_SERVERSERVICE']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class ServerInfo(_message.Message):
     SLOTS_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     FREE_BYTES_FIELD_NUMBER: _builtins.int
+    PREDICT_PORT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """traind's version on the server."""
     min_client_version: _builtins.str
@@ -87,6 +88,8 @@ class ServerInfo(_message.Message):
     """Slots of all workers that are alive: so many jobs can run at once."""
     free_bytes: _builtins.int
     """Bytes that are free on the disk of the server's data folder."""
+    predict_port: _builtins.int
+    """Port of gRPC for predictions alone: Predict and the Open Inference Protocol, messages up to 64 MiB. 0 = there is none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The scopes of that token: `read`, `submit`, `predict`, `admin`."""
@@ -98,7 +101,8 @@ class ServerInfo(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this server can do beyond traind 0.1.0, for clients that meet servers of several versions: `queue`
-        (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`).
+        (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`), `open_inference`
+        (the Open Inference Protocol, on both gRPC ports and below `/v2` on that of REST).
         """
 
     @_builtins.property
@@ -125,10 +129,11 @@ class ServerInfo(_message.Message):
         slots: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         free_bytes: _builtins.int = ...,
+        predict_port: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "database", b"database", "devices", b"devices", "features", b"features", "free_bytes", b"free_bytes", "grpc_port", b"grpc_port", "http_port", b"http_port", "max_message_bytes", b"max_message_bytes", "max_parameters", b"max_parameters", "max_upload_bytes", b"max_upload_bytes", "min_client_version", b"min_client_version", "scopes", b"scopes", "slots", b"slots", "time", b"time", "user", b"user", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "database", b"database", "devices", b"devices", "features", b"features", "free_bytes", b"free_bytes", "grpc_port", b"grpc_port", "http_port", b"http_port", "max_message_bytes", b"max_message_bytes", "max_parameters", b"max_parameters", "max_upload_bytes", b"max_upload_bytes", "min_client_version", b"min_client_version", "predict_port", b"predict_port", "scopes", b"scopes", "slots", b"slots", "time", b"time", "user", b"user", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,15 +66,22 @@ class PredictionMethods:
         name = self.by_path.get(path)
         if name is None:
             raise MethodNotFound(f"there is no method {shown(path)} on this port", metadata={"method": path[:200]})
-        public = self._public.get(name)
-        if public is not None:
-            return public()
+        if name in self._public:
+            return self.carry_out(name, None, data, may_wait=may_wait)
         caller = accounts.remembered(self._app.database, authorization)
         if caller is None:
             if not may_wait:
                 raise MustWait
             caller = accounts.authenticate(self._app.database, authorization)
         policy.check_scope(caller, name)
+        return self.carry_out(name, caller, data, may_wait=may_wait)
+
+    def carry_out(self, name: str, caller: Caller | None, data: bytes, *, may_wait: bool) -> bytes:
+        """A method by its full name, for a caller who was let in; None where the method is public."""
+        public = self._public.get(name)
+        if public is not None:
+            return public()
+        assert caller is not None
         return self._verbs[name](caller, data, may_wait=may_wait)
 
     def _infer(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
@@ -86,7 +93,7 @@ class PredictionMethods:
         find(self._app, caller, reference_of(asked.name, asked.version), "name", may_wait=may_wait)
         return oip.ModelReadyResponse(ready=True).SerializeToString()
 
-    def _server_metadata(self, _caller: Caller, _data: bytes, *, may_wait: bool) -> bytes:  # noqa: ARG002 - as Verb
+    def _server_metadata(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:  # noqa: ARG002 - as Verb
         return oip.ServerMetadataResponse(name="traind", version=__version__, extensions=EXTENSIONS).SerializeToString()
 
     def _model_metadata(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from grpc import _common  # type: ignore[attr-defined]  # codes as the core has them
+from grpc import _common  # codes as the core has them
 from grpc._cython import cygrpc
 
 from service.calling.server_version import SERVER_VERSION
@@ -33,8 +33,7 @@ THREADS = 4
 _NO_FLAGS = 0
 _CODES: dict[grpc.StatusCode, Any] = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
 _OK = _CODES[grpc.StatusCode.OK]
-_FIRST = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
-_GOOD_END = cygrpc.SendStatusFromServerOperation((SERVER_VERSION,), _OK, b"", _NO_FLAGS)
+_TRAILERS = (SERVER_VERSION,)
 
 
 class CompletionLoop:
@@ -55,7 +54,7 @@ class CompletionLoop:
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Take a port and say which it is; 0 where it cannot be had."""
-        own = None if credentials is None else credentials._credentials  # noqa: SLF001 - what grpc's own server does
+        own: Any = getattr(credentials, "_credentials", None)  # as grpc's own server does
         added = (
             self._server.add_http2_port(address.encode(), own) if own else self._server.add_http2_port(address.encode())
         )
@@ -173,14 +172,17 @@ class _Call:
 
     def end(self, answered: bytes | Status) -> None:
         """Send the answer, or why there is none. Any thread may."""
+        # Operations hold memory of the core while they are under way: each call has its own.
+        first = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
         if isinstance(answered, Status):
             told = cygrpc.SendStatusFromServerOperation(
                 answered.trailers, _CODES[answered.code], answered.details.encode(), _NO_FLAGS
             )
-            self._call.start_server_batch((_FIRST, told), self._sent)
+            self._call.start_server_batch((first, told), self._sent)
             return
         message = cygrpc.SendMessageOperation(answered, _NO_FLAGS)
-        self._call.start_server_batch((_FIRST, message, _GOOD_END), self._sent)
+        told = cygrpc.SendStatusFromServerOperation(_TRAILERS, _OK, b"", _NO_FLAGS)
+        self._call.start_server_batch((first, message, told), self._sent)
 
     def _received(self, event: Any) -> None:
         data = event.batch_operations[0].message()

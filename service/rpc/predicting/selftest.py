@@ -3,13 +3,16 @@
 import logging
 import secrets
 import time
+from typing import TypeAlias
 
 import grpc
 
-from service.errors import TraindError
+from service.errors import InternalError, TraindError
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting.loop import CompletionLoop
 from service.serving.lookup import MustWait
+
+Call: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +30,14 @@ class _Echo(PredictionMethods):
         if path == _WAITS and not may_wait:
             raise MustWait
         if path == _FAILS:
-            raise ZeroDivisionError(path)
+            raise InternalError(path)
         if path == _NONE:
             raise TraindError("none")
         return data + (authorization or "").encode()
 
 
 def behaves() -> bool:
-    """Echo, another thread, an error of ours, a defect, and an end with nothing left over."""
+    """Echo, another thread, errors, and an end with nothing left over."""
     began = time.monotonic()
     loop = CompletionLoop(_Echo(), [("grpc.so_reuseport", 0)])
     address = f"unix-abstract:traind-{secrets.token_hex(12)}"
@@ -63,12 +66,14 @@ def _wrong(channel: grpc.Channel) -> str:
     """What is not as it should be; empty if everything is."""
     for path in (_ECHO, _WAITS, _ECHO):
         sent = b"x" * 70_000
-        heard = channel.unary_unary(path)(sent, timeout=PATIENCE_S, metadata=(("authorization", "yes"),))
+        call: Call = channel.unary_unary(path)
+        heard = call(sent, timeout=PATIENCE_S, metadata=(("authorization", "yes"),))
         if heard != sent + b"yes":
             return f"{path} answered {len(heard)} bytes"
     for path, code in ((_FAILS, grpc.StatusCode.INTERNAL), (_NONE, grpc.StatusCode.UNKNOWN)):
         try:
-            channel.unary_unary(path)(b"", timeout=PATIENCE_S)
+            failing: Call = channel.unary_unary(path)
+            failing(b"", timeout=PATIENCE_S)
         except grpc.RpcError as error:
             if error.code() is not code:
                 return f"{path} ended with {error.code()}"

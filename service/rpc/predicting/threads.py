@@ -20,7 +20,7 @@ class ThreadedServer(grpc.GenericRpcHandler):
     def __init__(self, methods: PredictionMethods, options: Sequence[tuple[str, int]]) -> None:
         self._methods = methods
         pool = ThreadPoolExecutor(THREADS, "prediction")
-        self._server = grpc.server(pool, (self,), options=options, maximum_concurrent_rpcs=MOST_CALLS)
+        self._server = grpc.server(pool, [self], options=options, maximum_concurrent_rpcs=MOST_CALLS)
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Take a port and say which it is; 0 where it cannot be had."""

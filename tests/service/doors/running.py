@@ -142,7 +142,7 @@ class Doors(Ways):
     def __init__(self, url: str, folder: pathlib.Path, *, more=(), **settings) -> None:
         super().__init__()
         self.settings = Settings(
-            **({"data_dir": folder, "database_url": url, "http_port": 0, "grpc_port": 0} | settings)
+            **({"data_dir": folder, "database_url": url, "http_port": 0, "grpc_port": 0, "predict_port": 0} | settings)
         )
         for made in (self.settings.objects_dir, self.settings.tmp_dir, self.settings.run_dir):
             made.mkdir(parents=True, exist_ok=True)
@@ -188,8 +188,9 @@ class Doors(Ways):
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         await serve(self.app, on_ready=self._on_ready, stop=self._stop, more=self._more)
 
-    def _on_ready(self, grpc_port, http_port):
-        self._ports = (grpc_port, http_port)
+    def _on_ready(self, addresses):
+        self._ports = (addresses.grpc_port, addresses.http_port)
+        self.predict_port = addresses.predict_port
         self._ready.set()
 
 

@@ -1,0 +1,175 @@
+"""The paths below /v2."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from service import accounts, policy
+from service.callers import Caller
+from service.calling import statuses
+from service.calling.calls import Calls
+from service.calling.methods import DEFAULT_DEADLINE_S, within
+from service.errors import MethodNotFound, TraindError, VerbNotAllowed, shown
+from service.modelling.signature import TensorSpec
+from service.rest.encoding import LARGE_BYTES
+from service.rest.errors import Headers, encode_error, http_status
+from service.rest.exchange import Exchange
+from service.rest.inference import body, codec
+from service.serving import inferring
+from service.serving.lookup import MustWait, find, reference_of
+from service.serving.signatures import EXTENSIONS, PLATFORM, index
+from traind.version import __version__
+
+PREFIX = b"/v2"
+# What stands in an answer beside its values.
+MOST_ANSWER_BYTES = body.MOST_BODY_BYTES - (1 << 20)
+_SERVICE = "inference.GRPCInferenceService"
+_MODEL = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|infer))?/?")
+
+
+class InferenceDoor:
+    """Answers what begins with /v2, errors as `{"error": text}`."""
+
+    def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
+        """`ready`: False while the server stops."""
+        self._calls = calls
+        self._ready = ready
+
+    async def serve(self, exchange: Exchange) -> None:
+        """One request."""
+        try:
+            await self._serve(exchange)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+            known = statuses.translate(error, f"{exchange.verb} {exchange.path}")
+            if not exchange.started:
+                await exchange.answer(http_status(known), *_error(known))
+
+    async def _serve(self, exchange: Exchange) -> None:
+        path = exchange.path.rstrip("/")
+        found = _MODEL.fullmatch(path)
+        if found is not None:
+            await self._of_model(exchange, unquote(found["model"]), unquote(found["version"] or ""), found["what"])
+            return
+        match path:
+            case "/v2/health/live":
+                _require(exchange, "GET")
+                await exchange.answer(200, b'{"live":true}')
+            case "/v2/health/ready":
+                _require(exchange, "GET")
+                ready = self._ready()
+                await exchange.answer(200 if ready else 503, _json({"live": True, "ready": ready}))
+            case "/v2":
+                await self._admit(exchange, "GET", "ServerMetadata")
+                told = {"name": "traind", "version": __version__, "extensions": EXTENSIONS}
+                await exchange.answer(200, _json(told))
+            case "/v2/models":
+                caller = await self._admit(exchange, "GET", "RepositoryIndex")
+                names = await self._calls.on_thread(_index, self._calls, caller)
+                await exchange.answer(200, _json({"models": list(dict.fromkeys(name for name, _ in names))}))
+            case "/v2/repository/index":
+                caller = await self._admit(exchange, "POST", "RepositoryIndex")
+                await body.read(exchange)
+                names = await self._calls.on_thread(_index, self._calls, caller)
+                told_all = [
+                    {"name": name, "version": version, "state": "READY", "reason": ""} for name, version in names
+                ]
+                await exchange.answer(200, _json(told_all))
+            case _:
+                raise MethodNotFound(
+                    f"there is no {shown(exchange.path)}; see /v2/models", metadata={"path": path[:200]}
+                )
+
+    async def _of_model(self, exchange: Exchange, model: str, version: str, what: str | None) -> None:
+        if what == "infer":
+            caller = await self._admit(exchange, "POST", "ModelInfer")
+            data = await body.read(exchange)
+            header = exchange.header(body.HEADER)
+            answered, size = await self._run(
+                lambda may_wait: self._infer(caller, model, version, data, header, may_wait=may_wait),
+                at_once=len(data) <= LARGE_BYTES,
+            )
+            if size is None:
+                await exchange.answer(200, answered)
+                return
+            headers: Headers = [
+                (b"content-type", b"application/octet-stream"),
+                (b"inference-header-content-length", str(size).encode()),
+            ]
+            await exchange.answer(200, answered, headers)
+            return
+        caller = await self._admit(exchange, "GET", "ModelReady" if what else "ModelMetadata")
+        text = reference_of(model, version)
+        named, predictor = await self._run(
+            lambda may_wait: find(self._calls.app, caller, text, "name", may_wait=may_wait), at_once=True
+        )
+        name = f"{named.owner_name}.{named.slug}"
+        if what:
+            await exchange.answer(200, _json({"name": name, "ready": True}))
+            return
+        signature = predictor.signature
+        told = {
+            "name": name,
+            "versions": [str(named.version)],
+            "platform": PLATFORM,
+            "inputs": [_tensor(spec) for spec in signature.inputs],
+            "outputs": [_tensor(spec) for spec in signature.outputs],
+            "properties": signature.properties,
+        }
+        await exchange.answer(200, _json(told))
+
+    def _infer(
+        self, caller: Caller, model: str, version: str, data: bytes, header: str | None, *, may_wait: bool
+    ) -> tuple[bytes, int | None]:
+        asked = codec.decode(*body.parts(data, header), model, version)
+        answer = inferring.infer(
+            self._calls.app, caller, asked.request, may_wait=may_wait, most_bytes=MOST_ANSWER_BYTES
+        )
+        return codec.encode(answer, asked)
+
+    async def _run(self, work: Callable[[bool], Any], *, at_once: bool) -> Any:
+        """What `work` answers: here, where it need not wait, else on a thread."""
+        if at_once:
+            try:
+                return work(False)  # noqa: FBT003 - whether it may wait
+            except MustWait:
+                pass
+        async with within(DEFAULT_DEADLINE_S, "the call"):
+            return await self._calls.on_thread(work, True)  # noqa: FBT003 - as above
+
+    async def _admit(self, exchange: Exchange, verb: str, method: str) -> Caller:
+        _require(exchange, verb)
+        name = f"{_SERVICE}.{method}"
+        authorization = exchange.authorization
+        caller = accounts.remembered(self._calls.app.database, authorization)
+        if caller is None:
+            return await self._calls.admit(name, authorization)
+        policy.check_scope(caller, name)
+        return caller
+
+
+def _index(calls: Calls, caller: Caller) -> list[tuple[str, str]]:
+    return list(index(calls.app, caller))
+
+
+def _require(exchange: Exchange, verb: str) -> None:
+    if exchange.verb != verb and not (verb == "GET" and exchange.verb == "HEAD"):
+        raise VerbNotAllowed(
+            f"{shown(exchange.path)} has no {exchange.verb}; it has {verb}",
+            metadata={"path": exchange.path[:200], "allow": verb},
+        )
+
+
+def _tensor(spec: TensorSpec) -> Mapping[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+
+
+def _json(told: object) -> bytes:
+    return orjson.dumps(told)
+
+
+def _error(error: TraindError) -> tuple[bytes, Headers]:
+    _, _, headers = encode_error(error)
+    return _json({"error": error.message}), headers
