@@ -50,7 +50,10 @@ class CompletionLoop:
         self._waiting = 0
         self._active = 0
         self._stopping = False
-        self._over = threading.Event()
+        # No call is left, and after that nothing that is to be waited for.
+        self._ended, self._over = threading.Event(), threading.Event()
+        # The core's server must not be destroyed while another thread is inside one of its calls.
+        self._ending = threading.Lock()
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         """Take a port and say which it is; 0 where it cannot be had."""
@@ -70,10 +73,13 @@ class CompletionLoop:
     def stop(self, grace_s: float) -> None:
         """Refuse new calls, give running ones their time, end. Waits for all that."""
         self._stopping = True
-        self._server.shutdown(self._queue, self._shut_down)
-        if not self._over.wait(grace_s):
-            self._server.cancel_all_calls()
-            self._over.wait(grace_s)
+        with self._ending:
+            self._server.shutdown(self._queue, self._shut_down)
+        if not self._ended.wait(grace_s):
+            with self._ending:
+                if not self._ended.is_set():
+                    self._server.cancel_all_calls()
+        self._over.wait(grace_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -111,8 +117,10 @@ class CompletionLoop:
             call.begin()
 
     def _shut_down(self, _event: Any) -> None:
-        self._server.destroy()
-        self._queue.shutdown()
+        with self._ending:
+            self._ended.set()
+            self._server.destroy()
+            self._queue.shutdown()
 
     def carry_out(self, call: "_Call", data: bytes) -> None:
         """Answer a call at once, or let a thread do it."""

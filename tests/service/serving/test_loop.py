@@ -1,0 +1,220 @@
+"""What any server of unary calls must do, by the completion loop and by the sync server that stands in for it."""
+
+import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from service.errors import TooLarge
+from service.rpc.oip.methods import PredictionMethods
+from service.rpc.predicting import loop as loops
+from service.rpc.predicting import selftest
+from service.rpc.predicting.door import OPTIONS
+from service.rpc.predicting.loop import CompletionLoop
+from service.rpc.predicting.threads import ThreadedServer
+from service.serving.lookup import MustWait
+from tests.waiting import wait_until
+
+LOOPS = [CompletionLoop, ThreadedServer]
+
+
+class Verbs(PredictionMethods):
+    """Methods of a test: the last part of a path says what happens."""
+
+    def __init__(self):
+        self.by_path = {}
+        self.begun, self.ended = 0, 0
+        self.guard = threading.Lock()
+        self.gate = threading.Event()
+
+    def answer(self, path, authorization, data, *, may_wait):
+        match path.rpartition("/")[2]:
+            case "Echo":
+                return data
+            case "Slow":
+                if not may_wait:
+                    raise MustWait
+                with self.guard:
+                    self.begun += 1
+                self.gate.wait(20)
+                with self.guard:
+                    self.ended += 1
+                return data
+            case "Waits":
+                if not may_wait:
+                    raise MustWait
+                return data
+            case "Refused":
+                raise TooLarge("inputs: too many", metadata={"limit": "3"})
+            case "Defect":
+                raise ZeroDivisionError("a secret of the server")
+            case "Token":
+                return (authorization or "none").encode()
+        return PredictionMethods.answer(self, path, authorization, data, may_wait=may_wait)
+
+
+@pytest.fixture(params=LOOPS)
+def served(request):
+    verbs = Verbs()
+    server = request.param(verbs, OPTIONS)
+    port = server.bind("127.0.0.1:0", None)
+    assert port
+    server.start()
+    with grpc.insecure_channel(
+        f"127.0.0.1:{port}", [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    ) as channel:
+        yield server, verbs, channel, port
+    verbs.gate.set()
+    server.stop(5)
+
+
+def code_of(call, *arguments, **more):
+    with pytest.raises(grpc.RpcError) as raised:
+        call(*arguments, **more)
+    return raised.value.code()
+
+
+def test_answers_small_and_large(served):
+    _, _, channel, _ = served
+    for size in (0, 1, 70_000, 5 << 20):
+        assert channel.unary_unary("/x/Echo")(b"x" * size, timeout=20) == b"x" * size
+
+
+def test_the_token_comes_with_the_call(served):
+    _, _, channel, _ = served
+    call = channel.unary_unary("/x/Token")
+    assert call(b"", timeout=20, metadata=[("authorization", "Bearer t")]) == b"Bearer t"
+    assert call(b"", timeout=20) == b"none"
+    two = [("authorization", "a"), ("authorization", "b")]
+    assert code_of(call, b"", timeout=20, metadata=two) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_errors_have_their_status_and_tell_no_secret(served):
+    _, _, channel, _ = served
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/x/Refused")(b"", timeout=20)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert raised.value.details() == "inputs: too many"
+    assert "grpc-status-details-bin" in dict(raised.value.trailing_metadata())
+    with pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/x/Defect")(b"", timeout=20)
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in raised.value.details()
+    assert code_of(channel.unary_unary("/x/Nothing"), b"", timeout=20) is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_message_above_the_limit_is_refused(served):
+    _, _, channel, _ = served
+    call = channel.unary_unary("/x/Echo")
+    assert code_of(call, b"x" * (65 << 20), timeout=60) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert call(b"well", timeout=20) == b"well"
+
+
+def test_a_fast_call_passes_a_slow_one(served):
+    _, verbs, channel, _ = served
+    slow = [channel.unary_unary("/x/Slow").future(b"slow", timeout=20) for _ in range(3)]
+    wait_until(lambda: verbs.begun == 3, "the slow ones have begun")
+    assert channel.unary_unary("/x/Echo")(b"fast", timeout=5) == b"fast"
+    verbs.gate.set()
+    assert [one.result() for one in slow] == [b"slow"] * 3
+
+
+def test_a_deadline_ends_the_wait_and_the_server_goes_on(served):
+    _, verbs, channel, _ = served
+    began = time.monotonic()
+    assert code_of(channel.unary_unary("/x/Slow"), b"", timeout=0.3) is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - began < 3
+    verbs.gate.set()
+    assert channel.unary_unary("/x/Echo")(b"on", timeout=5) == b"on"
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(served):
+    server, verbs, channel, _ = served
+    threads = loops.THREADS
+    if isinstance(server, ThreadedServer):
+        pytest.skip("gRPC's own server begins calls whose client is gone")
+    busy = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(threads)]
+    wait_until(lambda: verbs.begun == threads, "every thread is busy")
+    late = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(10)]
+    time.sleep(0.3)
+    for one in late:
+        one.cancel()
+    time.sleep(0.3)
+    verbs.gate.set()
+    for one in busy:
+        one.result()
+    wait_until(lambda: not server.active, "no call is left")
+    assert verbs.begun == threads
+
+
+def test_more_waiting_calls_than_the_door_takes(served, monkeypatch):
+    server, verbs, channel, _ = served
+    if isinstance(server, ThreadedServer):
+        pytest.skip("gRPC's own server bounds all calls together")
+    monkeypatch.setattr(loops, "MOST_WAITING", 5)
+    calls = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(loops.THREADS + 8)]
+    wait_until(lambda: sum(one.done() for one in calls) >= 3, "some are refused")
+    refused = [one for one in calls if one.done()]
+    assert {one.code() for one in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    verbs.gate.set()
+    codes = [one.code() for one in calls]
+    assert codes.count(grpc.StatusCode.OK) >= loops.THREADS
+
+
+def test_three_thousand_calls_leave_nothing(served):
+    server, _, _, port = served
+
+    def some(_):
+        with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            fast, waits = channel.unary_unary("/x/Echo"), channel.unary_unary("/x/Waits")
+            for n in range(190):
+                sent = b"%d" % n
+                assert (waits if n % 5 == 0 else fast)(sent, timeout=30) == sent
+            return 190
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(some, range(16))) == 3040
+    if isinstance(server, CompletionLoop):
+        wait_until(lambda: not server.active, "no call is left")
+        gc.collect()
+        assert sum(type(one) is loops._Call for one in gc.get_objects()) == 0
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_stop_lets_running_calls_end_and_takes_no_more(kind):
+    verbs = Verbs()
+    server = kind(verbs, OPTIONS)
+    port = server.bind("127.0.0.1:0", None)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        running = channel.unary_unary("/x/Slow").future(b"kept", timeout=20)
+        wait_until(lambda: verbs.begun == 1, "it has begun")
+        stopping = threading.Thread(target=server.stop, args=(10,))
+        stopping.start()
+        time.sleep(0.3)
+        assert code_of(channel.unary_unary("/x/Echo"), b"", timeout=5) is grpc.StatusCode.UNAVAILABLE
+        verbs.gate.set()
+        assert running.result() == b"kept"
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_port_that_another_server_has(kind):
+    first = kind(Verbs(), OPTIONS)
+    port = first.bind("127.0.0.1:0", None)
+    first.start()
+    try:
+        assert kind(Verbs(), OPTIONS).bind(f"127.0.0.1:{port}", None) == 0
+    finally:
+        first.stop(5)
+
+
+def test_the_loop_passes_its_test_and_a_broken_one_does_not(monkeypatch):
+    assert selftest.behaves()
+    monkeypatch.setattr(loops._Call, "end", lambda *_: None)
+    monkeypatch.setattr(selftest, "PATIENCE_S", 1.0)
+    assert not selftest.behaves()
