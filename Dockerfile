@@ -33,6 +33,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRAIND_DATA_DIR=/data
 USER traind
 VOLUME /data
-EXPOSE 8080 8081
+EXPOSE 8080 8081 8082
 ENTRYPOINT ["python", "-m", "service"]
 CMD ["api"]

@@ -158,7 +158,12 @@ def _ports(settings: Settings) -> str:
     running = read_address(settings)
     if running is not None:
         return f"a server of this data folder listens at {running.http} and {running.grpc}"
-    for name, port in (("TRAIND_HTTP_PORT", settings.http_port), ("TRAIND_GRPC_PORT", settings.grpc_port)):
+    ports = {
+        "TRAIND_HTTP_PORT": settings.http_port,
+        "TRAIND_GRPC_PORT": settings.grpc_port,
+        "TRAIND_PREDICT_PORT": settings.predict_port,
+    }
+    for name, port in ports.items():
         with socket.socket() as door:
             # As the server itself: a port whose last connections still fade away is free.
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

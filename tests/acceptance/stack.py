@@ -44,6 +44,7 @@ class Stack:
             "TRAIND_BROKER_PREFIX": self.prefix,
             "TRAIND_HTTP_PORT": "0",
             "TRAIND_GRPC_PORT": "0",
+            "TRAIND_PREDICT_PORT": "0",
             "TRAIND_SLOTS": "2",
             "TRAIND_LEASE_S": str(LEASE_S),
             "TRAIND_BEAT_S": str(BEAT_S),

@@ -47,7 +47,7 @@ def test_it_tells_addresses_and_the_token_once_and_keeps_them_private(shared):
     stack = shared
     said = wait_until(lambda: "Ctrl-C" in stack.output("up") and stack.output("up"), "it greets")
     address = stack.address
-    assert json.loads((stack.data / "run" / "address.json").read_text()).keys() == {"http", "grpc", "pid"}
+    assert json.loads((stack.data / "run" / "address.json").read_text()).keys() == {"http", "grpc", "predict", "pid"}
     assert address["http"] in said
     assert address["grpc"] in said
     assert said.count(stack.token) == 1
@@ -177,7 +177,9 @@ def test_all_die_with_a_killed_parent(stack):
     wait_until(lambda: all(gone(process.pid) for process in tree), "everything is gone", 3)
 
 
-@pytest.mark.parametrize(("program", "variable"), [("up", "TRAIND_GRPC_PORT"), ("api", "TRAIND_HTTP_PORT")])
+@pytest.mark.parametrize(
+    ("program", "variable"), [("up", "TRAIND_GRPC_PORT"), ("api", "TRAIND_HTTP_PORT"), ("api", "TRAIND_PREDICT_PORT")]
+)
 def test_a_taken_port_is_one_line_that_names_its_variable(program, variable):
     with contextlib.closing(socket.socket()) as holder:
         holder.bind(("127.0.0.1", 0))

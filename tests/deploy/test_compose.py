@@ -25,6 +25,7 @@ FIXED = {
     "TRAIND_HOST",
     "TRAIND_HTTP_PORT",
     "TRAIND_GRPC_PORT",
+    "TRAIND_PREDICT_PORT",
     "TRAIND_DEVICES",
 }
 # What a worker has nothing to do with.
@@ -81,9 +82,9 @@ def test_no_password_stands_in_any_file(services):
 
 def test_only_the_server_is_published_and_by_default_to_this_machine(services):
     assert [name for name, service in services.items() if "ports" in service] == ["api"]
-    assert services["api"]["ports"] == ["127.0.0.1:8080:8080", "127.0.0.1:8081:8081"]
+    assert services["api"]["ports"] == ["127.0.0.1:8080:8080", "127.0.0.1:8081:8081", "127.0.0.1:8082:8082"]
     opened = compose.load(GIVEN | {"TRAIND_PUBLISH": "0.0.0.0"})["services"]
-    assert opened["api"]["ports"] == ["0.0.0.0:8080:8080", "0.0.0.0:8081:8081"]
+    assert opened["api"]["ports"] == ["0.0.0.0:8080:8080", "0.0.0.0:8081:8081", "0.0.0.0:8082:8082"]
 
 
 def test_database_and_broker_are_on_a_network_of_their_own(services):

@@ -85,7 +85,7 @@ def test_a_signal_ends_the_process_cleanly_while_a_job_is_watched(tmp_path, numb
         assert token not in log
 
 
-@pytest.mark.parametrize("variable", ["TRAIND_HTTP_PORT", "TRAIND_GRPC_PORT"])
+@pytest.mark.parametrize("variable", ["TRAIND_HTTP_PORT", "TRAIND_GRPC_PORT", "TRAIND_PREDICT_PORT"])
 def test_a_second_server_on_a_port_says_which_and_exits_with_2(tmp_path, variable):
     with running("sqlite", tmp_path / "first") as first:
         port = first.http_port if variable == "TRAIND_HTTP_PORT" else first.grpc_port

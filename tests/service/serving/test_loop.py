@@ -131,11 +131,10 @@ def test_a_deadline_ends_the_wait_and_the_server_goes_on(served):
     assert channel.unary_unary("/x/Echo")(b"on", timeout=5) == b"on"
 
 
+@pytest.mark.parametrize("served", [CompletionLoop], indirect=True)  # gRPC's own server begins such calls
 def test_what_nobody_waits_for_any_more_is_not_begun(served):
     server, verbs, channel, _ = served
     threads = loops.THREADS
-    if isinstance(server, ThreadedServer):
-        pytest.skip("gRPC's own server begins calls whose client is gone")
     busy = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(threads)]
     wait_until(lambda: verbs.begun == threads, "every thread is busy")
     late = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(10)]
@@ -150,10 +149,9 @@ def test_what_nobody_waits_for_any_more_is_not_begun(served):
     assert verbs.begun == threads
 
 
+@pytest.mark.parametrize("served", [CompletionLoop], indirect=True)  # gRPC's own server bounds all calls together
 def test_more_waiting_calls_than_the_door_takes(served, monkeypatch):
-    server, verbs, channel, _ = served
-    if isinstance(server, ThreadedServer):
-        pytest.skip("gRPC's own server bounds all calls together")
+    _, verbs, channel, _ = served
     monkeypatch.setattr(loops, "MOST_WAITING", 5)
     calls = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(loops.THREADS + 8)]
     wait_until(lambda: sum(one.done() for one in calls) >= 3, "some are refused")
