@@ -10,8 +10,9 @@ from service.calling.calls import Calls
 from service.calling.methods import Method, bind
 from service.calling.rules import compile_rules
 from service.machine.tls import load_tls
-from service.rest.door import RestDoor
+from service.rest import door as rest_door
 from service.rest.server import RestServer, listen
+from service.rpc import guard
 from service.rpc.server import RpcServer, port_taken
 from service.rpc.servicers.datasets import DatasetServicer
 from service.rpc.servicers.jobs import JobServicer
@@ -44,7 +45,9 @@ async def serve(app: App, *, on_ready: Callable[[int, int], None], stop: asyncio
         listener = listen(settings.host, settings.http_port)
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
-    door = RestDoor(calls, methods, addresses)
+    for name in (rest_door.DOOR, guard.DOOR):
+        app.counts.declare(name, methods)
+    door = rest_door.RestDoor(calls, methods, addresses)
     rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings)
     try:
         addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port, tls)
