@@ -17,8 +17,8 @@ from service.store.figures import StoredFigures
 from traind.version import __version__
 
 FRESH_S = 5.0
-# How long a scrape waits for a new look, where there is an old one and where there is none.
-PATIENCE_S = 0.02
+# How long a scrape waits for a new look, where there is an old one and where there is none that says something.
+PATIENCE_S = 0.25
 FIRST_PATIENCE_S = 2.0
 # An older look says nothing of now.
 OLDEST_S = 60.0
@@ -46,13 +46,13 @@ class Figures:
         return exposition.encode([*told, *process.families()])
 
     async def _look_again(self) -> None:
-        now = time.monotonic()
-        if self._looked is not None and now - self._looked[0] < FRESH_S:
+        age_s = time.monotonic() - self._looked[0] if self._looked else OLDEST_S
+        if age_s < FRESH_S:
             return
         if self._looking is None:
             self._looking = asyncio.get_running_loop().run_in_executor(None, _look, self._app)
             self._looking.add_done_callback(self._seen)
-        await asyncio.wait({self._looking}, timeout=PATIENCE_S if self._looked else FIRST_PATIENCE_S)
+        await asyncio.wait({self._looking}, timeout=PATIENCE_S if age_s < OLDEST_S else FIRST_PATIENCE_S)
 
     def _seen(self, looking: "asyncio.Future[StoredFigures]") -> None:
         self._looking = None

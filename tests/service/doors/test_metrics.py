@@ -88,7 +88,9 @@ def test_what_was_called_is_counted_and_nothing_else(doors, parse):
     }
     count = ("traind_call_seconds_count", ("method", INFO))
     assert after[count] - before.get(count, 0) == 7
-    buckets = [value for key, value in after.items() if key[0] == "traind_call_seconds_bucket" and ("method", INFO) in key]
+    buckets = [
+        value for key, value in after.items() if key[0] == "traind_call_seconds_bucket" and ("method", INFO) in key
+    ]
     assert buckets == sorted(buckets)
     assert buckets[-1] == after[count]
 
@@ -98,7 +100,10 @@ def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
     job = new_job(doors, kim)
     before = parse(scrape(doors))
     request, metadata = jobs_pb2.WatchJobRequest(name=job), [("authorization", f"Bearer {kim}")]
-    assert len(doors.rpc_stream("JobService.WatchJob", jobs_pb2.WatchJobRequest(name=job, stored_only=True), metadata)) == 1
+    assert (
+        len(doors.rpc_stream("JobService.WatchJob", jobs_pb2.WatchJobRequest(name=job, stored_only=True), metadata))
+        == 1
+    )
     running_ = ("traind_calls_in_flight", ("door", "grpc"), ("method", WATCH))
     stream = doors.method("JobService.WatchJob")(request, metadata=metadata)
     next(stream)
@@ -111,7 +116,9 @@ def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
             lambda: parse(scrape(doors)).get(("traind_calls_in_flight", ("door", "rest"), ("method", WATCH))) == 1,
             "it runs",
         )
-    assert isinstance(doors.rpc_stream("JobService.WatchJob", jobs_pb2.WatchJobRequest(name=NOWHERE), metadata), Refusal)
+    assert isinstance(
+        doors.rpc_stream("JobService.WatchJob", jobs_pb2.WatchJobRequest(name=NOWHERE), metadata), Refusal
+    )
     assert doors.rest("GET", f"/v1/{NOWHERE}:watch", kim).status_code == 404
     wanted = {
         ("grpc", WATCH, "OK"): 1,
@@ -164,7 +171,7 @@ def test_hostile_labels_would_be_escaped(parse):
 
 def test_sql_s_figures_are_those_of_the_tables(doors, parse):
     kim = doors.token("kim")
-    start = {state: 0 for state in tables.STATES}
+    start = dict.fromkeys(tables.STATES, 0)
 
     def jobs():
         return {dict(key[1:])["state"]: n for key, n in parse(scrape(doors)).items() if key[0] == "traind_jobs"}
