@@ -13,7 +13,7 @@ from service.store.database import Database
 from tests import servers
 from tests.service.doors.running import Refusal, running
 from tests.waiting import wait_until
-from traind.v1 import datasets_pb2, jobs_pb2, server_pb2
+from traind.v1 import jobs_pb2, server_pb2
 
 NOWHERE = "jobs/00000000-0000-4000-8000-000000000000"
 INFO, GET, WATCH = (
