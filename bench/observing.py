@@ -1,9 +1,9 @@
-"""What it costs to count calls: of one count, beside prometheus-client; and of a whole call, beside one that no one counts.
+"""What it costs to count calls: of one count, beside prometheus-client; of a whole call, beside one that no one counts.
 
 One count is a call's code and its seconds, by door and method. A whole call is a GetServerInfo over gRPC through a real
-server in this process: in interleaved pairs of rounds, with the counts, request id and metadata as they are, and with an
-observation that does nothing. Figures are CPU seconds of this process, client and all, so that the ratio is told too low
-rather than too high by the client's share; the difference is told as well.
+server in this process: in interleaved pairs of rounds, with counts, request id and metadata as they are, and with an
+observation that does nothing. Figures are CPU seconds of this process. The client is in both, which makes the ratio
+smaller; so the difference is told too.
 """
 
 import asyncio
@@ -144,10 +144,12 @@ def main() -> int:
     print("|---|---|---|---|---|---|")
     told = f"{theirs[0]:.2f} | {theirs[1]:.0f}" if theirs else "not installed | "
     print(f"| code and seconds | {bound:.2f} | {looked_up:.2f} | {told} | under {STATED_COUNT_US:g} |")
-    print(f"\n| CPU us of a call, {ROUNDS} pairs of {CALLS} | nobody looks | as it is | ratio | stated |")
-    print("|---|---|---|---|---|")
+    print(f"\n| CPU us of a call, {ROUNDS} pairs of {CALLS} | nobody looks | as it is | more | ratio | stated |")
+    print("|---|---|---|---|---|---|")
     ratio = counted / unseen
-    print(f"| GetServerInfo over gRPC | {unseen:.0f} | {counted:.0f} | {ratio:.3f} | under {STATED_RATIO:g} |")
+    print(
+        f"| GetServerInfo over gRPC | {unseen:.0f} | {counted:.0f} | {counted - unseen:.0f} | {ratio:.3f} | under {STATED_RATIO:g} |"
+    )
     return 0 if looked_up < STATED_COUNT_US * MISSED and ratio < STATED_RATIO * MISSED else 1
 
 
