@@ -1,7 +1,6 @@
 """/metrics: what was called is counted exactly, at both doors; nothing of a caller's becomes a label."""
 
 import contextlib
-import json
 import threading
 import time
 
@@ -11,6 +10,7 @@ import pytest
 from service.store import tables
 from service.store.database import Database
 from tests import servers
+from tests.service.doors import seeds
 from tests.service.doors.running import Refusal, running
 from tests.waiting import wait_until
 from traind.v1 import jobs_pb2, server_pb2
@@ -97,7 +97,7 @@ def test_what_was_called_is_counted_and_nothing_else(doors, parse):
 
 def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
     kim = doors.token("kim")
-    job = new_job(doors, kim)
+    job = new_job(doors)
     before = parse(scrape(doors))
     request, metadata = jobs_pb2.WatchJobRequest(name=job), [("authorization", f"Bearer {kim}")]
     assert (
@@ -109,12 +109,13 @@ def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
     next(stream)
     assert parse(scrape(doors))[running_] == 1
     stream.cancel()
-    wait_until(lambda: parse(scrape(doors))[running_] == 0, "the stream has left")
+    wait_until(lambda: parse(scrape(doors))[running_] == 0, "the stream has left", 60)
     with doors.http.stream("GET", f"/v1/{job}:watch", headers={"authorization": f"Bearer {kim}"}) as response:
         next(response.iter_lines())
         wait_until(
             lambda: parse(scrape(doors)).get(("traind_calls_in_flight", ("door", "rest"), ("method", WATCH))) == 1,
             "it runs",
+            60,
         )
     assert isinstance(
         doors.rpc_stream("JobService.WatchJob", jobs_pb2.WatchJobRequest(name=NOWHERE), metadata), Refusal
@@ -127,7 +128,7 @@ def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
         ("grpc", WATCH, "NOT_FOUND"): 1,
         ("rest", WATCH, "NOT_FOUND"): 1,
     }
-    wait_until(lambda: risen(before, parse(scrape(doors))) == wanted, f"all are counted: {wanted}")
+    wait_until(lambda: risen(before, parse(scrape(doors))) == wanted, f"all are counted: {wanted}", 60)
 
 
 def test_nothing_that_a_caller_or_a_user_wrote_is_a_label(doors, parse):
@@ -139,7 +140,7 @@ def test_nothing_that_a_caller_or_a_user_wrote_is_a_label(doors, parse):
         with pytest.raises(grpc.RpcError):
             doors.channel.unary_unary(path)(b"", metadata=[("x-request-id", "evil")])
     doors.rest("GET", "/v1/serverInfo", kim, {"x-request-id": "evil", "user-agent": "evil"})
-    new_job(doors, kim, display_name="evil", model="evil")
+    new_job(doors, "evil", "evil")
     doors.rest("GET", "/v1/models/evil", kim)
     doors.token("evil-user")
     page = scrape(doors)
@@ -170,17 +171,16 @@ def test_hostile_labels_would_be_escaped(parse):
 
 
 def test_sql_s_figures_are_those_of_the_tables(doors, parse):
-    kim = doors.token("kim")
     start = dict.fromkeys(tables.STATES, 0)
 
     def jobs():
         return {dict(key[1:])["state"]: n for key, n in parse(scrape(doors)).items() if key[0] == "traind_jobs"}
 
-    wait_until(lambda: set(jobs()) == set(start), "they are told")
+    wait_until(lambda: set(jobs()) == set(start), "they are told", 60)
     time.sleep(5.5)  # until the next look
     before = jobs()
-    new_job(doors, kim)
-    wait_until(lambda: jobs() == before | {"QUEUED": before["QUEUED"] + 1}, "the job is seen", 15, every=0.5)
+    new_job(doors)
+    wait_until(lambda: jobs() == before | {"QUEUED": before["QUEUED"] + 1}, "the job is seen", 60, every=0.5)
     told = parse(scrape(doors))
     assert told["traind_database_up",] == 1
     assert told["traind_queue_waiting",] == before["QUEUED"] + 1
@@ -223,7 +223,7 @@ def test_a_database_that_is_away_takes_only_its_own_figures_along(tmp_path, pars
         doors.rest("GET", "/metrics", token)
         monkeypatch.setattr(Database, "read", away)
         wait_until(
-            lambda: "traind_database_up 0" in doors.rest("GET", "/metrics", token).text, "it is seen", 5, every=0.05
+            lambda: "traind_database_up 0" in doors.rest("GET", "/metrics", token).text, "it is seen", 60, every=0.05
         )
         told = parse(doors.rest("GET", "/metrics", token).text)
         assert ("traind_queue_waiting",) not in told
@@ -283,7 +283,7 @@ def test_off_is_no_path(tmp_path):
 @pytest.mark.timeout(300)
 def test_a_scrape_is_quick_beside_500_watches(doors):
     kim = doors.token("kim")
-    job = new_job(doors, kim)
+    job = new_job(doors)
     watch = doors.method("JobService.WatchJob")
     streams = [
         watch(jobs_pb2.WatchJobRequest(name=job), metadata=[("authorization", f"Bearer {kim}")]) for _ in range(500)
@@ -327,20 +327,8 @@ def test_counts_of_many_threads_are_exact():
     assert (codes["UNKNOWN"], buckets[-1]) == (1, 1)
 
 
-def new_job(doors, token, **more):
-    """A queued job, which nobody learns."""
-    rows = "x,y\n" + "\n".join(f"{n},{2 * n}" for n in range(30))
-    made = doors.rest(
-        "POST",
-        "/v1/datasets:upload?dataset_id=table",
-        token,
-        {"content-type": "text/csv"},
-        content=rows,
-    )
-    assert made.status_code == 200, made.text
-    body = {"dataset": "table", "train": {"inputs": ["x"], "target": ["y"], "network": {"linear": {}}}}
-    body |= {"model": more["model"]} if "model" in more else {}
-    body |= {"displayName": more["display_name"]} if "display_name" in more else {}
-    made = doors.rest("POST", "/v1/jobs", token, {"content-type": "application/json"}, content=json.dumps(body))
-    assert made.status_code == 200, made.text
-    return made.json()["name"]
+def new_job(doors, slug="table", display_name=""):
+    """The name of a queued job of kim's, which nobody learns."""
+    doors.token("kim")
+    dataset = seeds.add_dataset(doors.app.database, "kim", slug)
+    return f"jobs/{seeds.add_job(doors.app.database, dataset, display_name=display_name).id}"

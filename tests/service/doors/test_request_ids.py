@@ -87,7 +87,7 @@ def test_the_caller_s_own_id_comes_back(told, lines, asked):
     assert by_rpc(told, "ServerService.GetServerInfo", INFO, kim, asked)[0] == asked
     response = told.rest("GET", "/v1/serverInfo", kim, {"x-request-id": asked})
     assert response.headers.get_list("x-request-id") == [asked]
-    wait_until(lambda: len(lines.of(asked)) == 2, "both calls stand in the log", 5)
+    wait_until(lambda: len(lines.of(asked)) == 2, "both calls stand in the log", 60)
 
 
 @pytest.mark.parametrize("asked", BAD)
