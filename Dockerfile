@@ -15,7 +15,7 @@ RUN pip install --constraint constraints.txt --extra-index-url https://pypi.org/
     "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY clients clients
-RUN pip install --constraint constraints.txt '.[worker]'
+RUN pip install --constraint constraints.txt '.[worker,otel]'
 
 FROM python:3.11-slim
 # A user of its own, whose only folder is /data.

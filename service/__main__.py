@@ -9,7 +9,7 @@ from service import accounts
 from service.errors import TraindError
 from service.machine import logs
 from service.machine.folders import make_folders
-from service.settings import SettingError, Settings
+from service.settings import LogSettings, SettingError, Settings
 from service.store import users
 from service.store.database import Database
 
@@ -17,8 +17,8 @@ from service.store.database import Database
 def main() -> None:
     """Run a command; what cannot be used is one line on stderr: exit 2 for a setting or a name, 1 for a failure."""
     os.umask(0o077)
-    logs.configure()
     try:
+        logs.configure(LogSettings.from_env())
         cli(prog_name="python -m service")
     except (SettingError, ValueError) as error:
         _refuse(error, 2)
@@ -129,7 +129,7 @@ SCOPES = click.option(
     "--scopes",
     default="read,submit,predict",
     show_default=True,
-    help="What the token opens, of read,submit,predict,admin.",
+    help="What the token opens, of read,submit,predict,metrics,admin.",
 )
 
 

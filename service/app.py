@@ -1,11 +1,14 @@
 """What every verb of the service is given: the wiring of one server process, made once at its start."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.data.objects import ObjectFolder
 from service.model_cache import ModelCache
 from service.model_names import ModelNames
+from service.observing.counts import CallCounts
+from service.observing.exposition import Family
+from service.observing.tracing import Tracing
 from service.settings import Settings
 from service.store.database import Database
 from service.webhooks.targets import Target
@@ -28,3 +31,8 @@ class App:
     webhooks: Mapping[str, Target] = field(default_factory=dict)
     models: ModelCache = field(default_factory=ModelCache)
     names: ModelNames = field(default_factory=ModelNames)
+    # The calls of every door of this process, and the spans of them where there are some.
+    counts: CallCounts = field(default_factory=CallCounts)
+    tracing: Tracing | None = None
+    # What the threads beside the doors tell of themselves at /metrics.
+    tellers: Sequence[Callable[[], Sequence[Family]]] = ()

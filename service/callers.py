@@ -11,5 +11,5 @@ class Caller:
     # The slug that begins the user's data sets and models: `kim`.
     user_name: str
     token_id: str
-    # Of `read`, `submit`, `predict`, `admin`.
+    # Of `read`, `submit`, `predict`, `metrics`, `admin`.
     scopes: frozenset[str]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from service import ledger
 from service.errors import TraindError
+from service.observing.exposition import Family, counter, gauge
 from service.points import point
 from service.settings import Settings
 from service.store.database import Database
@@ -34,6 +35,7 @@ class Dispatcher:
         """`tickets` is None where workers look for work themselves; `chores` are done with each sweep."""
         # Jobs that could run and wait, as the last sweep saw them.
         self.waiting = 0
+        self._sweeps = self._bad_sweeps = self._lost = self._sent = 0
         self._settings = settings
         self._database = database
         self._tickets = tickets
@@ -59,6 +61,18 @@ class Dispatcher:
             self._new += 1
         self._wake.set()
 
+    def families(self) -> list[Family]:
+        """What this dispatcher did, for /metrics. Workers have dispatchers of their own, who tell nobody."""
+        told = [
+            counter("traind_sweeps_total", "Looks of this process for lost and waiting jobs.", self._sweeps),
+            counter("traind_sweeps_failed_total", "Those that did not end well.", self._bad_sweeps),
+            counter("traind_swept_losses_total", "Lost jobs that this process found; workers look too.", self._lost),
+        ]
+        if self._tickets is not None:
+            told.append(gauge("traind_broker_up", "Whether the broker took the last ticket.", not self._broker_is_gone))
+            told.append(counter("traind_tickets_sent_total", "Tickets that it took.", self._sent))
+        return told
+
     def stop(self, timeout_s: float = 3.0) -> None:
         """End the thread; a broker that hangs is not waited for longer than `timeout_s`."""
         self._stopping = True
@@ -80,18 +94,22 @@ class Dispatcher:
             self._send(count)
 
     def _sweep(self) -> None:
+        self._sweeps += 1
         try:
             found = ledger.reconcile(self._database)
             self.waiting = found.queued
+            self._lost += found.expired
             if found.expired:
                 log.warning("%d jobs lost their worker", found.expired)
             self._send(found.queued)
             for chore in self._chores:
                 chore()
         except TraindError as error:
+            self._bad_sweeps += 1
             log.warning("the sweep did not end well, the next one tries again: %s", error)
         except Exception:
             # A defect in one sweep must not end all later ones: jobs would wait for ever.
+            self._bad_sweeps += 1
             log.exception("the sweep failed")
 
     def _send(self, count: int) -> None:
@@ -105,6 +123,7 @@ class Dispatcher:
                 point("C3")
                 self._tickets.send(DEVICE, count)
                 self._unread += count
+                self._sent += count
         except BrokerUnavailable as error:
             if not self._broker_is_gone:
                 log.warning("no tickets can be sent; workers find jobs by their own sweep: %s", error)

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from service.modelling.predictor import Predictor
 from service.store import artifacts
@@ -19,6 +20,18 @@ def load_predictor(database: Database, row: ModelRow) -> Predictor:
     return Predictor.from_stored(row.spec_json, row.preprocessing_json, weights)
 
 
+@dataclass(frozen=True)
+class CacheTally:
+    """What a cache holds, and what became of those that asked since the process began."""
+
+    entries: int
+    used_bytes: int
+    limit_bytes: int
+    hits: int
+    misses: int
+    evictions: int
+
+
 class ModelCache:
     """Predictors by model version. Models are immutable, so an entry is never stale."""
 
@@ -27,6 +40,7 @@ class ModelCache:
         self._used = 0
         self._kept: OrderedDict[str, tuple[Predictor, int]] = OrderedDict()
         self._lock = threading.Lock()
+        self._hits = self._misses = self._evictions = 0
 
     def peek(self, model_id: str) -> Predictor | None:
         """The predictor of a version if it is in memory."""
@@ -35,6 +49,7 @@ class ModelCache:
             if kept is None:
                 return None
             self._kept.move_to_end(model_id)
+            self._hits += 1
             return kept[0]
 
     def get(self, database: Database, row: ModelRow) -> Predictor:
@@ -42,7 +57,9 @@ class ModelCache:
         with self._lock:
             if row.id in self._kept:
                 self._kept.move_to_end(row.id)
+                self._hits += 1
                 return self._kept[row.id][0]
+            self._misses += 1
         # Loaded outside the lock: two callers may load the same model, but none waits for another's.
         predictor = load_predictor(database, row)
         # Compared with its module once, and by whoever may wait.
@@ -59,6 +76,12 @@ class ModelCache:
             while self._used > self._limit:
                 _, (_, freed) = self._kept.popitem(last=False)
                 self._used -= freed
+                self._evictions += 1
+
+    def tally(self) -> CacheTally:
+        """How full it is, and how well it works."""
+        with self._lock:
+            return CacheTally(len(self._kept), self._used, self._limit, self._hits, self._misses, self._evictions)
 
     @property
     def used_bytes(self) -> int:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from service.callers import Caller
 from service.errors import ScopeMissing
 
-Scope = Literal["read", "submit", "predict", "admin"]
+Scope = Literal["read", "submit", "predict", "metrics", "admin"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 # By the full method name. A token needs exactly this scope; no scope holds another.
@@ -48,6 +48,10 @@ TABLE: dict[str, Scope] = {
     "inference.GRPCInferenceService.RepositoryIndex": "predict",
 }
 
+# Paths of HTTP that are no method of the contract, and the scopes of which a token needs one. `/metrics` is open on a
+# machine's own address where TRAIND_METRICS=loopback.
+PATHS: dict[str, frozenset[Scope]] = {"/metrics": frozenset({"metrics", "admin"})}
+
 # Services that answer without a token. Reflection is there only while the administrator has switched it on.
 PUBLIC_SERVICES = frozenset(
     {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
@@ -70,4 +74,15 @@ def check_scope(caller: Caller, method: str) -> None:
         raise ScopeMissing(
             f"this token lacks the scope {scope}; ask the administrator for a token that has it",
             metadata={"scope": scope, "method": method},
+        )
+
+
+def check_path(caller: Caller, path: str) -> None:
+    """Raise ScopeMissing unless the caller's token has one of the scopes of a path that is no method."""
+    scopes = PATHS.get(path, frozenset())
+    if not scopes & caller.scopes:
+        raise ScopeMissing(
+            f"this token lacks the scope {' or '.join(sorted(scopes, reverse=True))}; ask the administrator for one "
+            "that has it",
+            metadata={"scope": ",".join(sorted(scopes)), "method": path},
         )

@@ -23,6 +23,30 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True)
+class LogSettings:
+    """What a process writes to its log, and how."""
+
+    # TRAIND_LOG_FORMAT=json: one JSON object a line, for programs; else text, for people.
+    json: bool = False
+    # TRAIND_LOG_LEVEL: nothing below it is written.
+    level: str = "INFO"
+    # TRAIND_ACCESS_LOG: a line for each call, for those that were refused, or none (all, errors, off).
+    access: str = "off"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "LogSettings":
+        """Read the environment; raises SettingError."""
+        env = _Reader(os.environ if environ is None else environ)
+        as_json = env.choice("TRAIND_LOG_FORMAT", ("text", "json")) == "json"
+        accesses = ("all", "errors", "off") if as_json else ("off", "errors", "all")
+        return cls(
+            json=as_json,
+            level=env.choice("TRAIND_LOG_LEVEL", ("info", "debug", "warning", "error")).upper(),
+            access=env.choice("TRAIND_ACCESS_LOG", accesses),
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of one server. Times are seconds, sizes bytes."""
 
@@ -81,6 +105,14 @@ class Settings:
     # TRAIND_DOCS=off hides /openapi.json and /docs; TRAIND_REFLECTION=on shows the contract to grpcurl and the like.
     docs: bool = True
     reflection: bool = False
+    # TRAIND_METRICS: who may read /metrics: whoever has a token with the scope `metrics` or `admin` (token), everybody
+    # on this machine too (loopback), or nobody (off).
+    metrics: str = "token"
+    # TRAIND_OTEL=on: spans go out by OTLP over HTTP, to where the usual OTEL_… variables say.
+    otel: bool = False
+    # OTEL_EXPORTER_OTLP_PROTOCOL: `http/protobuf`, the only one that is spoken here.
+    otel_protocol: str = "http/protobuf"
+    logs: LogSettings = field(default_factory=LogSettings)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -124,6 +156,10 @@ class Settings:
             max_upload_bytes=env.whole("TRAIND_MAX_UPLOAD_BYTES", cls.max_upload_bytes, 1, 1 << 50),
             docs=env.switch("TRAIND_DOCS", default=cls.docs),
             reflection=env.switch("TRAIND_REFLECTION", default=cls.reflection),
+            metrics=env.choice("TRAIND_METRICS", ("token", "loopback", "off")),
+            otel=env.switch("TRAIND_OTEL", default=cls.otel),
+            otel_protocol=env.text("OTEL_EXPORTER_OTLP_PROTOCOL", cls.otel_protocol),
+            logs=LogSettings.from_env(environ),
         )
         env.refuse_weak_secrets(
             {"TRAIND_DATABASE_URL": settings.database_url, "TRAIND_BROKER_URL": settings.broker_url}
@@ -148,6 +184,16 @@ class Settings:
             raise SettingError(
                 f"TRAIND_OBJECT_STORE is {self.object_store!r}: it must be s3://BUCKET or s3://BUCKET/PREFIX, or empty "
                 "for the data folder; keys and endpoint stand in the AWS_… variables"
+            )
+        if self.otel and self.otel_protocol != "http/protobuf":
+            raise SettingError(
+                f"OTEL_EXPORTER_OTLP_PROTOCOL is {self.otel_protocol!r}: spans are sent by http/protobuf only; leave "
+                "it out, and let OTEL_EXPORTER_OTLP_ENDPOINT name the collector's HTTP port (http://HOST:4318)"
+            )
+        if self.metrics == "loopback" and self.open_address:
+            raise SettingError(
+                f"TRAIND_METRICS is loopback and TRAIND_HOST is {self.host}, which others can reach: set "
+                "TRAIND_METRICS=token, and give the scraper a token with the scope metrics"
             )
 
     @property
@@ -231,6 +277,13 @@ class _Reader:
             or_zero = f", or 0 ({zero})" if zero else ""
             raise SettingError(f"{name} is {given!r}: it must be seconds from {low:.0f} to {high:.0f}{or_zero}")
         return number
+
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        """One of the words that are allowed; the first where there is none."""
+        given = self.text(name, allowed[0]).lower()
+        if given not in allowed:
+            raise SettingError(f"{name} is {given!r}: it must be {', '.join(allowed[:-1])} or {allowed[-1]}")
+        return given
 
     def switch(self, name: str, *, default: bool) -> bool:
         given = self.text(name, "on" if default else "off").lower()

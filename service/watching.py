@@ -4,6 +4,7 @@ One poller looks after all jobs that are watched, by one query every POLL_S, and
 """
 
 import asyncio
+import contextvars
 import json
 import logging
 import time
@@ -114,7 +115,8 @@ class Watching:
         self._watchers.add(watcher)
         self._of_users[caller.user_id] += 1
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll())
+            # Not in the context of the call that happens to be the first: its request id would stand in what it logs.
+            self._poller = asyncio.create_task(self._poll(), context=contextvars.Context())
         return watcher
 
     def _leave(self, watcher: _Watcher) -> None:

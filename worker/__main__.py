@@ -7,14 +7,14 @@ import click
 
 from service.errors import TraindError
 from service.machine import logs
-from service.settings import SettingError, Settings
+from service.settings import LogSettings, SettingError, Settings
 
 
 def main() -> None:
     """Read the settings and run the part that is asked for; exit 2 on a setting that cannot be used."""
     os.umask(0o077)
-    logs.configure()
     try:
+        logs.configure(LogSettings.from_env())
         cli(prog_name="python -m worker")
     except SettingError as error:
         click.echo(f"error: {error}", err=True)
@@ -30,10 +30,12 @@ def cli(context: click.Context) -> None:
     """Run a worker: takes jobs and trains, until SIGTERM. What it shall do stands in TRAIND_… variables."""
     if context.invoked_subcommand is None:
         from service.machine.folders import make_folders
+        from service.observing.tracing import require_packages
         from service.store.database import Database
         from worker.guardian import Guardian
 
         settings = Settings.from_env()
+        require_packages(settings)
         make_folders(settings)
         Database(settings.database_url).migrate()
         sys.exit(Guardian(settings).run())

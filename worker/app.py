@@ -11,6 +11,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from kombu import Queue
 
 from service import tickets
+from service.observing.tracing import open_tracing
 from service.settings import Settings
 from service.store.database import Database
 from worker.slots import Slots
@@ -83,6 +84,7 @@ class Child:
             self._slots,
             worker=worker_name(),
             stopping=self.stopping,
+            tracing=open_tracing(self._settings, "worker"),
         )
         self._supervisor.warm_up()
 

@@ -6,6 +6,7 @@ import threading
 import time
 from types import FrameType
 
+from service.observing.tracing import open_tracing
 from service.settings import Settings
 from service.store.database import Database
 from worker.slots import Slots
@@ -25,8 +26,15 @@ def run(settings: Settings, slots: Slots, number: int, leave_after_s: float) -> 
     signal.signal(signal.SIGTERM, leave)
     zygote = Zygote(os.environ, trainer_log(settings.run_dir, f"p{number}"))
     zygote.start()
+    tracing = open_tracing(settings, "worker")
     supervisor = Supervisor(
-        settings, Database.of_worker(settings), zygote, slots, worker=worker_name(), stopping=stop.is_set
+        settings,
+        Database.of_worker(settings),
+        zygote,
+        slots,
+        worker=worker_name(),
+        stopping=stop.is_set,
+        tracing=tracing,
     )
     busy_at = time.monotonic()
     while not stop.is_set():
@@ -36,3 +44,5 @@ def run(settings: Settings, slots: Slots, number: int, leave_after_s: float) -> 
             break
         stop.wait(LOOK_FOR_JOBS_S)
     zygote.close()
+    if tracing is not None:
+        tracing.close()

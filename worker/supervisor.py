@@ -15,7 +15,9 @@ from typing import Literal
 
 from service import ledger
 from service.errors import TraindError, shown
+from service.machine import logs
 from service.machine_memory import oom_kills
+from service.observing.tracing import Tracing
 from service.points import point
 from service.settings import Settings
 from service.store import events
@@ -84,8 +86,10 @@ class Supervisor:
         *,
         worker: str,
         stopping: Callable[[], bool],
+        tracing: Tracing | None = None,
     ) -> None:
         """`worker` is the name that stands in the job's row; `stopping` tells that this worker is being stopped."""
+        self._tracing = tracing
         self._settings = settings
         self._database = database
         self._trainer = trainer
@@ -125,8 +129,23 @@ class Supervisor:
                 return False
             if claim is None:
                 return False
-            self._run(claim, asked_at)
+            with logs.about(job=claim.job.id, attempt=claim.attempt):
+                self._trace(claim, asked_at)
             return True
+
+    def _trace(self, claim: ledger.Claim, asked_at: float) -> None:
+        """Run a job, in a span where spans are wanted."""
+        if self._tracing is None:
+            self._run(claim, asked_at)
+            return
+        with self._tracing.attempt(claim.job.id, claim.attempt, claim.job.kind) as span:
+            ended = self._run(claim, asked_at)
+            span.set_attribute("traind.ended", ended.told())
+            if ended.zygote or ended.returncode not in {zygote.DONE, zygote.STOPPED, zygote.LEFT}:
+                span.set_status(self._tracing.failed(ended.told()))
+        if self._stopping():
+            # Nobody waits for this process much longer.
+            self._tracing.flush()
 
     def _could_begin(self) -> bool:
         """Whether a job waits, and could begin.
@@ -159,7 +178,7 @@ class Supervisor:
         self._cold = 0
         return True
 
-    def _run(self, claim: ledger.Claim, asked_at: float) -> None:
+    def _run(self, claim: ledger.Claim, asked_at: float) -> Exit:
         log.info("job %s: attempt %d begins", claim.job.id, claim.attempt)
         heartbeat, kills = Heartbeat(self._settings, self._database, claim, asked_at), oom_kills()
         try:
@@ -173,6 +192,7 @@ class Supervisor:
         refused = heartbeat.refused + (ended.returncode == zygote.FENCED and not ended.zygote)
         refused += self._settle(claim, heartbeat, ended, wish, out_of_memory=out_of_memory)
         self._refusals.add(claim, refused)
+        return ended
 
     def _watch(self, heartbeat: Heartbeat) -> tuple[Exit, Wish | None]:
         """Wait for the trainer's end, and see to it that it comes when it must."""

@@ -64,8 +64,8 @@ def main(argv: list[str]) -> None:
     """Run as a zygote, or as the one job of a fresh process."""
     if argv[0] != "job":
         die_with_parent(int(argv[0]))
-    logs.configure("%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     settings = Settings.from_env()
+    logs.configure(settings.logs, "%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     ready = Ready(settings, Database.of_worker(settings))
     if argv[0] == "job":
         _learn_and_leave(ready, json.loads(argv[1]))
@@ -144,6 +144,7 @@ def _begin(ready: Ready, command: dict[str, Any], replies: int, zygote_pid: int)
 def _learn_and_leave(ready: Ready, command: dict[str, Any]) -> NoReturn:
     """Learn the job of `command` and leave with the exit code that tells the supervisor how it went."""
     code = 1
+    logs.ABOUT.set({"job": command.get("job"), "attempt": command.get("attempt")})
     try:
         code = _learn(ready, command, StopFlag())
     except BaseException:

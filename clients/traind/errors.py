@@ -57,6 +57,7 @@ class TraindError(Exception):
         violations: Sequence[Violation] = (),
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -73,6 +74,8 @@ class TraindError(Exception):
         self.metadata = dict(metadata or {})
         # Seconds after which the call may be sent again; None where that does not help.
         self.retry_after = retry_after
+        # By which the server's log tells of the call; empty where no server spoke.
+        self.request_id = request_id
 
     def __str__(self) -> str:
         lines = [self.message]

@@ -96,6 +96,7 @@ def decode_status(code: str, message: str, details: bytes | None) -> TraindError
     bad = _detail(status, error_details_pb2.BadRequest)
     violations = [Violation(v.field, v.description) for v in bad.field_violations] if bad else []
     retry = _detail(status, error_details_pb2.RetryInfo)
+    request = _detail(status, error_details_pb2.RequestInfo)
     said, fix = _what_and_fix(message or code, violations)
     return kind(
         said,
@@ -106,6 +107,7 @@ def decode_status(code: str, message: str, details: bytes | None) -> TraindError
         violations=violations,
         metadata=dict(info.metadata) if info else None,
         retry_after=retry.retry_delay.ToNanoseconds() / 1e9 if retry else None,
+        request_id=request.request_id if request else "",
     )
 
 

@@ -16,6 +16,7 @@ from service.app import App
 from service.callers import Caller
 from service.calling import requests
 from service.calling.methods import MOST_MESSAGE_BYTES
+from service.calling.observer import Observer
 from service.errors import TooLarge
 
 # Who calls; set by the door that let the call in, for as long as the call lasts.
@@ -36,15 +37,26 @@ class Calls:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.observer = Observer(app.counts, app.settings.logs, app.tracing)
         self._quick = ThreadPoolExecutor(QUICK_THREADS, "verb")
         self._patient = ThreadPoolExecutor(PATIENT_THREADS, "patient-verb")
 
     async def admit(self, method: str, authorization: str | None) -> Caller:
         """Who calls a method (`traind.v1.JobService.GetJob`), if that is allowed: the token first, then its scope."""
+        caller = await self._known(authorization)
+        policy.check_scope(caller, method)
+        return caller
+
+    async def admit_to(self, path: str, authorization: str | None) -> Caller:
+        """Who asks for a path that is no method of the contract (`/metrics`), if that is allowed."""
+        caller = await self._known(authorization)
+        policy.check_path(caller, path)
+        return caller
+
+    async def _known(self, authorization: str | None) -> Caller:
         caller = accounts.remembered(self.app.database, authorization)
         if caller is None:
             caller = await self.on_thread(accounts.authenticate, self.app.database, authorization)
-        policy.check_scope(caller, method)
         return caller
 
     async def run(

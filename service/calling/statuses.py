@@ -9,6 +9,7 @@ from urllib.parse import quote
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no stubs
 
+from service.calling.observer import request_id
 from service.errors import InternalError, InvalidField, TraindError, Violation, shown
 
 DOMAIN = "traind"
@@ -22,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 
 def from_error(error: TraindError) -> status_pb2.Status:
-    """The status with ErrorInfo, with BadRequest where fields are wrong, with RetryInfo where sending again helps.
+    """The status with ErrorInfo, with BadRequest where fields are wrong, with RetryInfo where sending again helps, and
+    with RequestInfo, by whose id the log tells of the call.
 
     At most 20 violations, fewer where they would not fit into a client's metadata.
     """
@@ -42,7 +44,8 @@ def translate(error: BaseException, method: str) -> TraindError:
     if isinstance(error, TraindError):
         let_go(error)
         return error
-    error_id = secrets.token_hex(8)
+    # The call's own id, so that one search finds everything.
+    error_id = request_id() or secrets.token_hex(8)
     # Plain tracebacks only: a local variable could be a token.
     _log.error("internal error %s in %s", error_id, shown(method), exc_info=error)
     let_go(error)
@@ -95,6 +98,8 @@ def _build(error: TraindError, violations: list[Violation]) -> status_pb2.Status
         delay = Duration()
         delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if asked := request_id():
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=asked))
     return status
 
 

@@ -10,9 +10,11 @@ from service.calling.calls import Calls
 from service.calling.methods import Method, bind
 from service.calling.rules import compile_rules
 from service.machine.tls import load_tls
-from service.rest.door import RestDoor
+from service.rest import door as rest_door
 from service.rest.server import RestServer, listen
+from service.rpc import guard
 from service.rpc.oip.handlers import InferenceHandlers
+from service.rpc.predicting import answering
 from service.rpc.predicting.door import PredictionDoor
 from service.rpc.server import RpcServer, port_taken
 from service.rpc.servicers.datasets import DatasetServicer
@@ -46,12 +48,13 @@ async def serve(app: App, *, on_ready: Callable[[Addresses], None], stop: asynci
         listener = listen(settings.host, settings.http_port)
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
-    door = RestDoor(calls, methods, addresses)
-    predicting = PredictionDoor(app, lambda: not door.retired)
-    rest, rpc = (
-        RestServer(door, tls),
-        RpcServer(calls, methods, settings, InferenceHandlers(calls, lambda: not door.retired)),
-    )
+    door = rest_door.RestDoor(calls, methods, addresses)
+    inference = InferenceHandlers(calls, lambda: not door.retired)
+    predicting = PredictionDoor(calls, lambda: not door.retired)
+    for name in (rest_door.DOOR, guard.DOOR):
+        app.counts.declare(name, [*methods, *inference.names])
+    app.counts.declare(answering.DOOR, predicting.names)
+    rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings, inference)
     try:
         addresses.grpc_port = rpc.bind(settings.host, settings.grpc_port, tls)
         addresses.predict_port = predicting.bind(settings.host, settings.predict_port, tls)

@@ -11,6 +11,7 @@ from service.housekeeping_thread import Housekeeper
 from service.machine.address import remove_address, write_address
 from service.machine.folders import make_folders
 from service.machine.memory import give_back_early
+from service.observing.tracing import open_tracing
 from service.programs.api import serve
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
 from service.serverinfo import Addresses
@@ -40,7 +41,16 @@ def run_server(settings: Settings) -> int:
     tickets = Tickets(settings) if settings.broker_url else None
     dispatcher = Dispatcher(settings, database, tickets)
     housekeeper = Housekeeper(settings, database, objects)
-    app = App(settings, database, objects, dispatcher.job_queued, targets)
+    tracing = open_tracing(settings, "api")
+    app = App(
+        settings,
+        database,
+        objects,
+        dispatcher.job_queued,
+        targets,
+        tracing=tracing,
+        tellers=(dispatcher.families, housekeeper.families),
+    )
     deliverer = Deliverer(database, targets)
     dispatcher.start()
     deliverer.start()
@@ -53,6 +63,8 @@ def run_server(settings: Settings) -> int:
         dispatcher.stop(DISPATCHER_STOP_S)
         housekeeper.stop()
         database.dispose()
+        if tracing is not None:
+            tracing.close()
     return 0
 
 

@@ -1,8 +1,7 @@
 """The REST door: one ASGI application that finds the route, lets the caller in, and calls the servicer's method."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,10 +10,12 @@ from google.protobuf.message import Message
 from service.calling import statuses
 from service.calling.calls import CALLER, Calls
 from service.calling.methods import Method, within
+from service.calling.observer import REQUEST_ID, Observation
 from service.calling.requests import Findings
 from service.calling.statuses import wrong_fields
-from service.errors import MalformedBody, RateLimited, ShuttingDown, TokenRejected, invalid, shown
-from service.rest import strict_json
+from service.errors import MalformedBody, RateLimited, ShuttingDown, invalid, shown
+from service.observing.tracing import CARRIED
+from service.rest import metrics_page, strict_json
 from service.rest.decoding import fill, fill_query
 from service.rest.documents import Documents
 from service.rest.encoding import LARGE_BYTES, encode
@@ -29,27 +30,32 @@ from service.rest.exchange import (
     require_empty,
     require_json,
 )
+from service.rest.inference import door as inference
 from service.rest.inference.door import InferenceDoor
 from service.rest.routes import Route, Routes, verb_not_allowed
 from service.rest.streams import send_file, send_stream
 from service.serverinfo import Addresses
 from service.store.database import now
 
+# The name of this door where calls are counted.
+DOOR = "rest"
 MOST_CALLS = 2000
-_TOKEN_IN_URL = re.compile(rb"(^|&)(access_token|api_key|authorization|token)=|trd_[a-z2-7]{8}", re.IGNORECASE)
 
 
 class RestDoor:
-    """Serves a table of methods, and the public paths /healthz, /readyz and, where they are on, the documents."""
+    """Serves a table of methods, and the paths /healthz, /readyz, /metrics and, where they are on, the documents."""
 
     def __init__(self, calls: Calls, methods: Mapping[str, Method], addresses: Addresses) -> None:
         self._calls = calls
         self._routes = Routes(methods.values())
         self._public = {"/healthz": self._healthz, "/readyz": self._readyz}
+        if calls.app.settings.metrics != "off":
+            self._public[metrics_page.PATH] = metrics_page.MetricsPage(calls).answer
         if calls.app.settings.docs:
             documents = Documents(calls, self._routes.all, addresses)
             self._public |= {"/": documents.lead, "/docs": documents.page, "/openapi.json": documents.openapi}
         self._inference = InferenceDoor(calls, lambda: not self.retired)
+        self._public |= self._inference.public
         self._running = 0
         # Set when the server stops: balancers shall send nothing more.
         self.retired = False
@@ -57,48 +63,76 @@ class RestDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         exchange = Exchange(scope, receive, send)
+        public = self._public.get(exchange.path)
         self._running += 1
         try:
-            if exchange.path.startswith("/v2") and (len(exchange.path) == 3 or exchange.path[3] == "/"):
-                await self._inference.serve(exchange)
-            else:
-                await self._serve(exchange)
+            await (self._tell(exchange, public) if public else self._observe(exchange))
         except ClientGone:
             return
         except asyncio.CancelledError:
             if not exchange.started:
                 await exchange.answer(*encode_error(_stopping()))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-            known = statuses.translate(error, f"{exchange.verb} {exchange.path}")
-            if not exchange.started:
-                await exchange.answer(*encode_error(known))
         finally:
             self._running -= 1
 
-    async def _serve(self, exchange: Exchange) -> None:
-        public = self._public.get(exchange.path)
-        if public:
-            if exchange.verb not in {"GET", "HEAD"}:
-                raise verb_not_allowed(exchange.verb, exchange.path, ["GET", "HEAD"])
+    async def _tell(self, exchange: Exchange, public: Callable[[Exchange], Awaitable[None]]) -> None:
+        """A path that is no call: neither counted nor written to the log, for such are asked for all the time."""
+        try:
+            _require_get(exchange)
             await public(exchange)
-            return
+        except Exception as error:  # noqa: BLE001 - as below
+            await self._refuse(exchange, error)
+
+    async def _observe(self, exchange: Exchange) -> None:
+        """A call, counted whatever becomes of it."""
+        carrier = {name: sent for name in CARRIED if (sent := exchange.header(name))}
+        seen = self._calls.observer.begin(DOOR, exchange.header(REQUEST_ID), carrier)
+        exchange.request_id = seen.request_id
+        code = "CANCELLED"
+        try:
+            await self._serve(exchange, seen)
+            code = exchange.ended
+        except ClientGone:
+            raise
+        except asyncio.CancelledError:
+            # The server stops; a client that goes away is ClientGone, or the stream ends.
+            code = ShuttingDown.code
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+            code = await self._refuse(exchange, error)
+        finally:
+            seen.end(code)
+
+    async def _refuse(self, exchange: Exchange, error: Exception) -> str:
+        """Tell the caller what went wrong, if there is still a way to; answers the code."""
+        known = statuses.translate(error, f"{exchange.verb} {exchange.path}")
+        if not exchange.started:
+            encoded = inference.encode_error(known) if inference.holds(exchange.path) else encode_error(known)
+            await exchange.answer(*encoded)
+        return known.code
+
+    async def _serve(self, exchange: Exchange, seen: Observation) -> None:
         if self._running > MOST_CALLS:
             raise RateLimited(f"the server carries out {MOST_CALLS} calls already; come again", retry_after_s=1)
+        if inference.holds(exchange.path):
+            await self._inference.serve(exchange, seen)
+            return
         route, variables = self._routes.find(exchange.verb, exchange.path)
-        if _TOKEN_IN_URL.search(exchange.query):
-            raise TokenRejected(
-                "a token stands in the URL, where logs keep it: revoke it, and send a new one as "
-                "`authorization: Bearer trd_…`"
-            )
-        CALLER.set(await self._calls.admit(route.method.full_name, exchange.authorization))
+        seen.named(route.method.full_name)
+        exchange.refuse_token_in_url()
+        caller = await self._calls.admit(route.method.full_name, exchange.authorization)
+        seen.let_in(caller)
+        CALLER.set(caller)
         exchange.refuse_compression()
         if route.takes_bytes:
             await self._take_file(exchange, route, variables)
         else:
-            await self._take_message(exchange, route, variables)
+            await self._take_message(exchange, route, variables, seen)
 
-    async def _take_message(self, exchange: Exchange, route: Route, variables: dict[str, str]) -> None:
+    async def _take_message(
+        self, exchange: Exchange, route: Route, variables: dict[str, str], seen: Observation
+    ) -> None:
         body = await exchange.read_body()
         if route.body:
             require_json(exchange, body)
@@ -116,6 +150,7 @@ class RestDoor:
             return
         async with within(route.method.deadline_s(None), "the call"):
             answer: Message = await route.method.call(request, None)
+        seen.answered(answer)
         await self._send(exchange, answer)
 
     async def _take_file(self, exchange: Exchange, route: Route, variables: dict[str, str]) -> None:
@@ -137,6 +172,11 @@ class RestDoor:
         async with within(2.0, "the database"):
             await self._calls.on_thread(_ask_database, self._calls)
         await exchange.answer(200, b'{"status":"ok"}')
+
+
+def _require_get(exchange: Exchange) -> None:
+    if exchange.verb not in {"GET", "HEAD"}:
+        raise verb_not_allowed(exchange.verb, exchange.path, ["GET", "HEAD"])
 
 
 def _stopping() -> ShuttingDown:

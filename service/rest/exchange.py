@@ -1,9 +1,11 @@
 """One HTTP request and its answer, over plain ASGI."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from service.calling.methods import MOST_MESSAGE_BYTES, PART_DEADLINE_S, within
+from service.calling.observer import REQUEST_ID
 from service.calling.server_version import SERVER_VERSION_BYTES
 from service.errors import MalformedBody, TokenRejected, TooLarge, UnsupportedContent, shown
 from service.rest.errors import Headers
@@ -16,6 +18,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PART_BYTES = 1 << 20
 # A client that reads nothing for so long is let go, seconds.
 SEND_DEADLINE_S = 60.0
+_TOKEN_IN_URL = re.compile(rb"(^|&)(access_token|api_key|authorization|token)=|trd_[a-z2-7]{8}", re.IGNORECASE)
+_REQUEST_ID = REQUEST_ID.encode()
 _ALWAYS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), SERVER_VERSION_BYTES]
 
 
@@ -35,6 +39,10 @@ class Exchange:
         self._receive = receive
         self._send = send
         self.started = False
+        # Sent back in a header; empty where it is no call.
+        self.request_id = ""
+        # How an answer ended that had begun: `OK`, or the name of the code that could not become its status any more.
+        self.ended = "OK"
 
     def header(self, name: str) -> str | None:
         """A header of the request; None without one."""
@@ -52,6 +60,14 @@ class Exchange:
     def content_type(self) -> str:
         """The media type of the body in lower case, without parameters."""
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    def refuse_token_in_url(self) -> None:
+        """Raise TokenRejected where a token stands in the URL."""
+        if _TOKEN_IN_URL.search(self.query):
+            raise TokenRejected(
+                "a token stands in the URL, where logs keep it: revoke it, and send a new one as "
+                "`authorization: Bearer trd_…`"
+            )
 
     def refuse_compression(self) -> None:
         """Raise UnsupportedContent where the body is compressed."""
@@ -111,6 +127,8 @@ class Exchange:
         own = {name for name, _ in headers}
         usual = [header for header in _ALWAYS if header[0] not in own]
         every: Headers = [(b"content-type", content_type), *usual, *headers]
+        if self.request_id:
+            every.append((_REQUEST_ID, self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": every})
 
     async def send(self, body: bytes, *, more: bool) -> None:

@@ -98,10 +98,13 @@ async def send_stream(exchange: Exchange, answers: AsyncIterator[Message], calls
             done, _ = await asyncio.wait({coming, gone}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 await exchange.send(framing.heartbeat, more=True)
+        exchange.ended = "CANCELLED"
     except Exception as error:
         if not exchange.started:
             raise
-        await _send_error(exchange, framing, statuses.translate(error, method))
+        known = statuses.translate(error, method)
+        exchange.ended = known.code
+        await _send_error(exchange, framing, known)
     finally:
         await _drop(coming, gone)
 

@@ -69,7 +69,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DEADLINE_PASSED: _ErrorReason.ValueType  # 22
     """DEADLINE_EXCEEDED, HTTP 504. The call's deadline passed."""
     INTERNAL_ERROR: _ErrorReason.ValueType  # 23
-    """INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log."""
+    """INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log; it is the
+    request id.
+    """
     SHUTTING_DOWN: _ErrorReason.ValueType  # 24
     """UNAVAILABLE, HTTP 503. The server is stopping; the call can be sent again."""
     OBJECTS_UNAVAILABLE: _ErrorReason.ValueType  # 25
@@ -87,6 +89,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a refused call. It stands in `google.rpc.ErrorInfo.reason` (domain `traind`) of the error's details,
     over gRPC in the trailer `grpc-status-details-bin`, over REST in `error.details`. Programs decide by it; the message
     is for people. `google.rpc.BadRequest` beside it names at most 20 fields, each with its limit and the cure.
+    `google.rpc.RequestInfo` holds the call's request id, by which the server's log tells of it: the caller's own
+    `x-request-id` (a header, or metadata; 1 to 128 characters of `A-Z a-z 0-9 . _ -`), or one that was made.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -136,7 +140,9 @@ DATA_CORRUPT: ErrorReason.ValueType  # 21
 DEADLINE_PASSED: ErrorReason.ValueType  # 22
 """DEADLINE_EXCEEDED, HTTP 504. The call's deadline passed."""
 INTERNAL_ERROR: ErrorReason.ValueType  # 23
-"""INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log."""
+"""INTERNAL, HTTP 500. A defect of the server. The message holds an error id, found again in the server's log; it is the
+request id.
+"""
 SHUTTING_DOWN: ErrorReason.ValueType  # 24
 """UNAVAILABLE, HTTP 503. The server is stopping; the call can be sent again."""
 OBJECTS_UNAVAILABLE: ErrorReason.ValueType  # 25

@@ -9,13 +9,14 @@ import orjson
 
 from service import accounts, policy
 from service.callers import Caller
-from service.calling import statuses
 from service.calling.calls import Calls
 from service.calling.methods import DEFAULT_DEADLINE_S, within
+from service.calling.observer import Observation
 from service.errors import MethodNotFound, TraindError, VerbNotAllowed, shown
 from service.modelling.signature import TensorSpec
+from service.rest import errors
 from service.rest.encoding import LARGE_BYTES
-from service.rest.errors import Headers, encode_error, http_status
+from service.rest.errors import Headers
 from service.rest.exchange import Exchange
 from service.rest.inference import body, codec
 from service.serving import inferring
@@ -23,7 +24,6 @@ from service.serving.lookup import MustWait, find, reference_of
 from service.serving.signatures import EXTENSIONS, PLATFORM, index
 from traind.version import __version__
 
-PREFIX = b"/v2"
 # What stands in an answer beside its values.
 MOST_ANSWER_BYTES = body.MOST_BODY_BYTES - (1 << 20)
 _SERVICE = "inference.GRPCInferenceService"
@@ -37,40 +37,36 @@ class InferenceDoor:
         """`ready`: False while the server stops."""
         self._calls = calls
         self._ready = ready
+        # What a balancer asks, without a token and not counted as calls.
+        self.public = {"/v2/health/live": self._live, "/v2/health/ready": self._readiness}
 
-    async def serve(self, exchange: Exchange) -> None:
-        """One request."""
-        try:
-            await self._serve(exchange)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-            known = statuses.translate(error, f"{exchange.verb} {exchange.path}")
-            if not exchange.started:
-                await exchange.answer(http_status(known), *_error(known))
+    async def _live(self, exchange: Exchange) -> None:
+        await exchange.answer(200, b'{"live":true}')
 
-    async def _serve(self, exchange: Exchange) -> None:
+    async def _readiness(self, exchange: Exchange) -> None:
+        ready = self._ready()
+        await exchange.answer(200 if ready else 503, _json({"live": True, "ready": ready}))
+
+    async def serve(self, exchange: Exchange, seen: Observation) -> None:
+        """One request. Raises TraindError."""
         path = exchange.path.rstrip("/")
         found = _MODEL.fullmatch(path)
         if found is not None:
-            await self._of_model(exchange, unquote(found["model"]), unquote(found["version"] or ""), found["what"])
+            await self._of_model(
+                exchange, seen, unquote(found["model"]), unquote(found["version"] or ""), found["what"]
+            )
             return
         match path:
-            case "/v2/health/live":
-                _require(exchange, "GET")
-                await exchange.answer(200, b'{"live":true}')
-            case "/v2/health/ready":
-                _require(exchange, "GET")
-                ready = self._ready()
-                await exchange.answer(200 if ready else 503, _json({"live": True, "ready": ready}))
             case "/v2":
-                await self._admit(exchange, "GET", "ServerMetadata")
+                await self._admit(exchange, seen, "GET", "ServerMetadata")
                 told = {"name": "traind", "version": __version__, "extensions": EXTENSIONS}
                 await exchange.answer(200, _json(told))
             case "/v2/models":
-                caller = await self._admit(exchange, "GET", "RepositoryIndex")
+                caller = await self._admit(exchange, seen, "GET", "RepositoryIndex")
                 names = await self._calls.on_thread(_index, self._calls, caller)
                 await exchange.answer(200, _json({"models": list(dict.fromkeys(name for name, _ in names))}))
             case "/v2/repository/index":
-                caller = await self._admit(exchange, "POST", "RepositoryIndex")
+                caller = await self._admit(exchange, seen, "POST", "RepositoryIndex")
                 await body.read(exchange)
                 names = await self._calls.on_thread(_index, self._calls, caller)
                 told_all = [
@@ -82,9 +78,11 @@ class InferenceDoor:
                     f"there is no {shown(exchange.path)}; see /v2/models", metadata={"path": path[:200]}
                 )
 
-    async def _of_model(self, exchange: Exchange, model: str, version: str, what: str | None) -> None:
+    async def _of_model(
+        self, exchange: Exchange, seen: Observation, model: str, version: str, what: str | None
+    ) -> None:
         if what == "infer":
-            caller = await self._admit(exchange, "POST", "ModelInfer")
+            caller = await self._admit(exchange, seen, "POST", "ModelInfer")
             data = await body.read(exchange)
             header = exchange.header(body.HEADER)
             answered, size = await self._run(
@@ -100,7 +98,7 @@ class InferenceDoor:
             ]
             await exchange.answer(200, answered, headers)
             return
-        caller = await self._admit(exchange, "GET", "ModelReady" if what else "ModelMetadata")
+        caller = await self._admit(exchange, seen, "GET", "ModelReady" if what else "ModelMetadata")
         text = reference_of(model, version)
         named, predictor = await self._run(
             lambda may_wait: find(self._calls.app, caller, text, "name", may_wait=may_wait), at_once=True
@@ -139,14 +137,18 @@ class InferenceDoor:
         async with within(DEFAULT_DEADLINE_S, "the call"):
             return await self._calls.on_thread(work, True)  # noqa: FBT003 - as above
 
-    async def _admit(self, exchange: Exchange, verb: str, method: str) -> Caller:
+    async def _admit(self, exchange: Exchange, seen: Observation, verb: str, method: str) -> Caller:
         _require(exchange, verb)
         name = f"{_SERVICE}.{method}"
+        seen.named(name)
+        exchange.refuse_token_in_url()
         authorization = exchange.authorization
         caller = accounts.remembered(self._calls.app.database, authorization)
         if caller is None:
-            return await self._calls.admit(name, authorization)
-        policy.check_scope(caller, name)
+            caller = await self._calls.admit(name, authorization)
+        else:
+            policy.check_scope(caller, name)
+        seen.let_in(caller)
         return caller
 
 
@@ -170,6 +172,12 @@ def _json(told: object) -> bytes:
     return orjson.dumps(told)
 
 
-def _error(error: TraindError) -> tuple[bytes, Headers]:
-    _, _, headers = encode_error(error)
-    return _json({"error": error.message}), headers
+def holds(path: str) -> bool:
+    """Whether a path is of this door."""
+    return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
+
+
+def encode_error(error: TraindError) -> tuple[int, bytes, Headers]:
+    """Status, body and headers of the answer: `{"error": text}`."""
+    status, _, headers = errors.encode_error(error)
+    return status, _json({"error": error.message}), headers

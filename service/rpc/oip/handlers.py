@@ -25,8 +25,8 @@ class InferenceHandlers(grpc.GenericRpcHandler):
     def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
         self._calls = calls
         self._methods = PredictionMethods(calls.app, MOST_MESSAGE_BYTES - ROOM_BYTES, ready)
-        names = [name for name in self._methods.names if name.startswith(f"{SERVICE}.")]
-        self._handlers = {f"/{SERVICE}/{name.rpartition('.')[2]}": self._handler(name) for name in names}
+        self.names = [name for name in self._methods.names if name.startswith(f"{SERVICE}.")]
+        self._handlers = {f"/{SERVICE}/{name.rpartition('.')[2]}": self._handler(name) for name in self.names}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         """The handler of a path, if there is one."""

@@ -8,14 +8,19 @@ import grpc
 from grpc_status import rpc_status
 
 from service.calling import statuses
+from service.calling.observer import REQUEST_ID, Observer
 from service.calling.server_version import SERVER_VERSION
-from service.errors import DeadlinePassed, RateLimited, TokenRejected
+from service.errors import DeadlinePassed, RateLimited, TokenRejected, TraindError
+from service.observing.tracing import CARRIED
 from service.rpc.oip.methods import PredictionMethods
 from service.serving.lookup import MustWait
 
+# The name of this door where calls are counted.
+DOOR = "predictions"
 # Calls of the door that are under way at once, and of those how many may wait for a thread.
 MOST_CALLS, MOST_WAITING = 2000, 512
 Metadata = Sequence[tuple[str, Any]]
+Trailers = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +29,57 @@ class Status:
 
     code: grpc.StatusCode
     details: str
-    trailers: tuple[tuple[str, str | bytes], ...]
+    trailers: Trailers
 
 
-def answer(methods: PredictionMethods, path: str, metadata: Metadata, data: bytes, *, may_wait: bool) -> bytes | Status:
-    """The answer's bytes, or how the call is refused. Raises MustWait, and nothing else, where it may not wait."""
-    try:
-        return methods.answer(path, _authorization(metadata), data, may_wait=may_wait)
-    except MustWait:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-        return refused(error, path)
+class Asked:
+    """One call: who asks for what, seen by the observer from its first byte to its end."""
+
+    __slots__ = ("_methods", "_seen", "_tokens", "path", "trailers")
+
+    def __init__(self, methods: PredictionMethods, observer: Observer, path: str, metadata: Metadata) -> None:
+        self._methods = methods
+        self.path = path
+        sent = dict(metadata)
+        carrier = {name: str(sent[name]) for name in CARRIED if name in sent}
+        self._seen = observer.begin(DOOR, sent.get(REQUEST_ID), carrier)
+        name = methods.by_path.get(path)
+        if name is not None:
+            self._seen.named(name)
+        self._tokens = [str(value) for key, value in metadata if key == "authorization"]
+        self.trailers: Trailers = (SERVER_VERSION, (REQUEST_ID, self._seen.request_id))
+
+    def answer(self, data: bytes, *, may_wait: bool) -> bytes | Status:
+        """The answer's bytes, or how the call is refused. Raises MustWait, and nothing else, where it may not wait."""
+        self._seen.enter()
+        try:
+            answered = self._methods.answer(self.path, self._token(), data, may_wait=may_wait)
+        except MustWait:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+            return self.refuse(error)
+        self._seen.end("OK")
+        return answered
+
+    def refuse(self, error: Exception) -> Status:
+        """An error as the call's end."""
+        self._seen.enter()
+        known = statuses.translate(error, self.path)
+        self._seen.end(known.code)
+        status = rpc_status.to_status(statuses.from_error(known))
+        return Status(status.code, status.details or "", (*(status.trailing_metadata or ()), *self.trailers))
+
+    def _token(self) -> str | None:
+        if len(self._tokens) > 1:
+            raise TokenRejected("two authorization entries came with the call; send one")
+        return self._tokens[0] if self._tokens else None
 
 
-def refused(error: Exception, path: str) -> Status:
-    """An error as a call's end."""
-    status = rpc_status.to_status(statuses.from_error(statuses.translate(error, path)))
-    return Status(status.code, status.details or "", (*(status.trailing_metadata or ()), SERVER_VERSION))
-
-
-def crowded(what: str, limit: int) -> Exception:
+def crowded(what: str, limit: int) -> TraindError:
     """More calls than the door takes."""
     return RateLimited(f"{limit} {what} already; come again", retry_after_s=1, metadata={"limit": str(limit)})
 
 
-def late() -> Exception:
+def late() -> TraindError:
     """A call whose client does not wait any more."""
     return DeadlinePassed("the call's deadline passed before it was carried out")
-
-
-def _authorization(metadata: Metadata) -> str | None:
-    sent = [value for key, value in metadata if key == "authorization"]
-    if len(sent) > 1:
-        raise TokenRejected("two authorization entries came with the call; send one")
-    return str(sent[0]) if sent else None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import grpc
 
-from service.app import App
+from service.calling.calls import Calls
 from service.machine.tls import Tls
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting import selftest
@@ -40,15 +40,17 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 class PredictionDoor:
     """Predictions of one process."""
 
-    def __init__(self, app: App, ready: Callable[[], bool]) -> None:
-        methods = PredictionMethods(app, MOST_MESSAGE_BYTES - ROOM_BYTES, ready)
+    def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
+        methods = PredictionMethods(calls.app, MOST_MESSAGE_BYTES - ROOM_BYTES, ready)
         self._server: CompletionLoop | ThreadedServer
         if selftest.behaves():
-            self._server = CompletionLoop(methods, OPTIONS)
+            self._server = CompletionLoop(methods, calls.observer, OPTIONS)
         else:
             log.warning("predictions are served by gRPC's own sync server, which is slower")
-            self._server = ThreadedServer(methods, OPTIONS)
+            self._server = ThreadedServer(methods, calls.observer, OPTIONS)
         self._started = False
+        # The methods that it serves.
+        self.names = methods.names
 
     def bind(self, host: str, port: int, tls: Tls | None = None) -> int:
         """Take the port, with TLS where there is a certificate, and say which it is. Raises SettingError."""

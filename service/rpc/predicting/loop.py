@@ -19,10 +19,11 @@ import grpc
 from grpc import _common  # codes as the core has them
 from grpc._cython import cygrpc
 
-from service.calling.server_version import SERVER_VERSION
+from service.calling.observer import Observer
+from service.errors import TraindError
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting import answering
-from service.rpc.predicting.answering import MOST_CALLS, MOST_WAITING, Status
+from service.rpc.predicting.answering import MOST_CALLS, MOST_WAITING, Asked, Status
 from service.serving.lookup import MustWait
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,13 @@ THREADS = 4
 _NO_FLAGS = 0
 _CODES: dict[grpc.StatusCode, Any] = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
 _OK = _CODES[grpc.StatusCode.OK]
-_TRAILERS = (SERVER_VERSION,)
 
 
 class CompletionLoop:
     """A server of the prediction methods; started once, stopped once."""
 
-    def __init__(self, methods: PredictionMethods, options: Sequence[tuple[str, int]]) -> None:
-        self._methods = methods
+    def __init__(self, methods: PredictionMethods, observer: Observer, options: Sequence[tuple[str, int]]) -> None:
+        self._methods, self._observer = methods, observer
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - no xDS; it has no names
         self._server.register_completion_queue(self._queue)
@@ -110,9 +110,10 @@ class CompletionLoop:
         if not self._stopping:
             self._ask()
         self._active += 1
-        call = _Call(self, event)
+        path = event.call_details.method.decode("latin-1")
+        call = _Call(self, event, Asked(self._methods, self._observer, path, event.invocation_metadata))
         if self._active > MOST_CALLS:
-            call.refuse(answering.refused(answering.crowded("calls are carried out", MOST_CALLS), call.path))
+            call.refuse(answering.crowded("calls are carried out", MOST_CALLS))
         else:
             call.begin()
 
@@ -125,13 +126,13 @@ class CompletionLoop:
     def carry_out(self, call: "_Call", data: bytes) -> None:
         """Answer a call at once, or let a thread do it."""
         try:
-            call.end(answering.answer(self._methods, call.path, call.metadata, data, may_wait=False))
+            call.end(call.asked.answer(data, may_wait=False))
         except MustWait:
             with self._guard:
                 crowded = self._waiting >= MOST_WAITING
                 self._waiting += not crowded
             if crowded:
-                call.end(answering.refused(answering.crowded("calls wait for a thread", MOST_WAITING), call.path))
+                call.end(call.asked.refuse(answering.crowded("calls wait for a thread", MOST_WAITING)))
             else:
                 self._pool.submit(self._patiently, call, data)
 
@@ -139,9 +140,9 @@ class CompletionLoop:
         with self._guard:
             self._waiting -= 1
         if call.gone:
-            call.end(answering.refused(answering.late(), call.path))
+            call.end(call.asked.refuse(answering.late()))
             return
-        call.end(answering.answer(self._methods, call.path, call.metadata, data, may_wait=True))
+        call.end(call.asked.answer(data, may_wait=True))
 
     def ended(self) -> None:
         """A call is over."""
@@ -151,14 +152,13 @@ class CompletionLoop:
 class _Call:
     """One call on its way."""
 
-    __slots__ = ("_call", "_deadline", "_due", "_loop", "cancelled", "metadata", "path")
+    __slots__ = ("_call", "_deadline", "_due", "_loop", "asked", "cancelled")
 
-    def __init__(self, loop: CompletionLoop, event: Any) -> None:
+    def __init__(self, loop: CompletionLoop, event: Any, asked: Asked) -> None:
         self._loop = loop
         self._call = event.call
         self._deadline: float = event.call_details.deadline
-        self.path: str = event.call_details.method.decode("latin-1")
-        self.metadata = event.invocation_metadata
+        self.asked = asked
         self.cancelled = False
         # Operations that have not come back: its end being seen, and its answer having gone.
         self._due = 2
@@ -173,10 +173,10 @@ class _Call:
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
 
-    def refuse(self, status: Status) -> None:
+    def refuse(self, error: TraindError) -> None:
         """End it without its message."""
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
-        self.end(status)
+        self.end(self.asked.refuse(error))
 
     def end(self, answered: bytes | Status) -> None:
         """Send the answer, or why there is none. Any thread may."""
@@ -189,13 +189,13 @@ class _Call:
             self._call.start_server_batch((first, told), self._sent)
             return
         message = cygrpc.SendMessageOperation(answered, _NO_FLAGS)
-        told = cygrpc.SendStatusFromServerOperation(_TRAILERS, _OK, b"", _NO_FLAGS)
+        told = cygrpc.SendStatusFromServerOperation(self.asked.trailers, _OK, b"", _NO_FLAGS)
         self._call.start_server_batch((first, message, told), self._sent)
 
     def _received(self, event: Any) -> None:
         data = event.batch_operations[0].message()
         if data is None or self.gone:  # the client went away, or sent nothing
-            self.end(answering.refused(answering.late(), self.path))
+            self.end(self.asked.refuse(answering.late()))
             return
         self._loop.carry_out(self, data)
 

@@ -7,10 +7,13 @@ from typing import TypeAlias
 
 import grpc
 
+from service.calling.observer import Observer
 from service.errors import InternalError, TraindError
+from service.observing.counts import CallCounts
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting.loop import CompletionLoop
 from service.serving.lookup import MustWait
+from service.settings import LogSettings
 
 Call: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
@@ -24,7 +27,7 @@ class _Echo(PredictionMethods):
     """Answers what it is sent; on another thread where the path says so."""
 
     def __init__(self) -> None:
-        pass
+        self.by_path = {}
 
     def answer(self, path: str, authorization: str | None, data: bytes, *, may_wait: bool) -> bytes:
         if path == _WAITS and not may_wait:
@@ -39,7 +42,7 @@ class _Echo(PredictionMethods):
 def behaves() -> bool:
     """Echo, another thread, errors, and an end with nothing left over."""
     began = time.monotonic()
-    loop = CompletionLoop(_Echo(), [("grpc.so_reuseport", 0)])
+    loop = CompletionLoop(_Echo(), Observer(CallCounts(), LogSettings(access="off")), [("grpc.so_reuseport", 0)])
     address = f"unix-abstract:traind-{secrets.token_hex(12)}"
     try:
         if not loop.bind(address, None):

@@ -6,10 +6,9 @@ from typing import Any
 
 import grpc
 
-from service.calling.server_version import SERVER_VERSION
+from service.calling.observer import Observer
 from service.rpc.oip.methods import PredictionMethods
-from service.rpc.predicting import answering
-from service.rpc.predicting.answering import MOST_CALLS, Status
+from service.rpc.predicting.answering import MOST_CALLS, Asked, Status
 
 THREADS = 8
 
@@ -17,8 +16,8 @@ THREADS = 8
 class ThreadedServer(grpc.GenericRpcHandler):
     """A server of the prediction methods; started once, stopped once."""
 
-    def __init__(self, methods: PredictionMethods, options: Sequence[tuple[str, int]]) -> None:
-        self._methods = methods
+    def __init__(self, methods: PredictionMethods, observer: Observer, options: Sequence[tuple[str, int]]) -> None:
+        self._methods, self._observer = methods, observer
         pool = ThreadPoolExecutor(THREADS, "prediction")
         self._server = grpc.server(pool, [self], options=options, maximum_concurrent_rpcs=MOST_CALLS)
 
@@ -45,13 +44,14 @@ class ThreadedServer(grpc.GenericRpcHandler):
 
         def carry_out(data: bytes, context: grpc.ServicerContext) -> bytes:
             metadata = [(str(key), value) for key, value in context.invocation_metadata()]
-            answered = answering.answer(self._methods, path, metadata, data, may_wait=True)
+            asked = Asked(self._methods, self._observer, path, metadata)
+            answered = asked.answer(data, may_wait=True)
             if isinstance(answered, Status):
                 context.set_trailing_metadata(answered.trailers)
                 context.set_code(answered.code)
                 context.set_details(answered.details)
                 return b""
-            context.set_trailing_metadata((SERVER_VERSION,))
+            context.set_trailing_metadata(asked.trailers)
             return answered
 
         return grpc.unary_unary_rpc_method_handler(carry_out, None, None)

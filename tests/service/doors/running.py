@@ -82,6 +82,8 @@ class Refusal:
     violations: list = field(default_factory=list)
     metadata: dict = field(default_factory=dict)
     retry: bool = False
+    # Of this call alone, so two refusals are equal without it.
+    request_id: str = field(default="", compare=False)
 
 
 class Ways:
@@ -215,10 +217,11 @@ def refusal_of_rest(response):
 def _refusal(code, status):
     refusal = Refusal(code, "", status.message)
     for detail in status.details:
-        info, bad, retry = (
+        info, bad, retry, asked = (
             error_details_pb2.ErrorInfo(),
             error_details_pb2.BadRequest(),
             error_details_pb2.RetryInfo(),
+            error_details_pb2.RequestInfo(),
         )
         if detail.Unpack(info):
             assert info.domain == "traind"
@@ -227,6 +230,8 @@ def _refusal(code, status):
             refusal.violations = [(v.field, v.description) for v in bad.field_violations]
         elif detail.Unpack(retry):
             refusal.retry = True
+        elif detail.Unpack(asked):
+            refusal.request_id = asked.request_id
     return refusal
 
 

@@ -81,6 +81,7 @@ def test_nothing_of_an_exception_goes_out(broken, failing, caplog, error):
         assert (refusal.code, refusal.reason) == ("INTERNAL", "INTERNAL_ERROR")
         assert refusal.metadata["error_id"] in refusal.message
         assert refusal.metadata["error_id"] in caplog.text
+        assert refusal.metadata["error_id"] == refusal.request_id
         assert not any(part in str(refusal) for part in ("hunter2", "shadow", "SELECT", "Error(", "Traceback", ".py"))
     assert response.status_code == 500
     assert "hunter2" in caplog.text

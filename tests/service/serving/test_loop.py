@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from service.calling.observer import Observer
 from service.errors import TooLarge
+from service.observing.counts import CallCounts
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting import loop as loops
 from service.rpc.predicting import selftest
@@ -16,6 +18,7 @@ from service.rpc.predicting.door import OPTIONS
 from service.rpc.predicting.loop import CompletionLoop
 from service.rpc.predicting.threads import ThreadedServer
 from service.serving.lookup import MustWait
+from service.settings import LogSettings
 from tests.waiting import wait_until
 
 LOOPS = [CompletionLoop, ThreadedServer]
@@ -56,10 +59,14 @@ class Verbs(PredictionMethods):
         return PredictionMethods.answer(self, path, authorization, data, may_wait=may_wait)
 
 
+def observer():
+    return Observer(CallCounts(), LogSettings())
+
+
 @pytest.fixture(params=LOOPS)
 def served(request):
     verbs = Verbs()
-    server = request.param(verbs, OPTIONS)
+    server = request.param(verbs, observer(), OPTIONS)
     port = server.bind("127.0.0.1:0", None)
     assert port
     server.start()
@@ -184,7 +191,7 @@ def test_three_thousand_calls_leave_nothing(served):
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_stop_lets_running_calls_end_and_takes_no_more(kind):
     verbs = Verbs()
-    server = kind(verbs, OPTIONS)
+    server = kind(verbs, observer(), OPTIONS)
     port = server.bind("127.0.0.1:0", None)
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -202,11 +209,11 @@ def test_a_stop_lets_running_calls_end_and_takes_no_more(kind):
 
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_port_that_another_server_has(kind):
-    first = kind(Verbs(), OPTIONS)
+    first = kind(Verbs(), observer(), OPTIONS)
     port = first.bind("127.0.0.1:0", None)
     first.start()
     try:
-        assert kind(Verbs(), OPTIONS).bind(f"127.0.0.1:{port}", None) == 0
+        assert kind(Verbs(), observer(), OPTIONS).bind(f"127.0.0.1:{port}", None) == 0
     finally:
         first.stop(5)
 
