@@ -39,6 +39,11 @@ TABLE: dict[str, Scope] = {
     "traind.v1.ModelService.EvaluateModel": "predict",
     "traind.v1.ModelService.ExportModel": "read",
     "traind.v1.ModelService.ImportModel": "submit",
+    "traind.v1.ModelService.DeleteModel": "submit",
+    "traind.v1.ModelService.SetAlias": "submit",
+    "traind.v1.ModelService.GetAlias": "read",
+    "traind.v1.ModelService.ListAliases": "read",
+    "traind.v1.ModelService.DeleteAlias": "submit",
     "traind.v1.PredictionService.Predict": "predict",
     "traind.v1.ServerService.GetServerInfo": "read",
 }
