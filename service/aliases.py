@@ -95,8 +95,8 @@ def _check_etag(name: str, given: str, standing: AliasRow | None) -> None:
     metadata = {"resource": name, "etag": given}
     if standing is None:
         raise AliasMoved(
-            f"{name} is not there, and the call came with the etag {given}: somebody has deleted it since; send the call "
-            "without an etag to set it anew",
+            f"{name} is not there, and the call came with the etag {given}: somebody has deleted it since; send the "
+            "call without an etag to set it anew",
             metadata=metadata,
         )
     there = _etag(standing)

@@ -53,8 +53,8 @@ def delete_model(app: App, caller: Caller, request: models_pb2.DeleteModelReques
     if reference.version is None:
         raise invalid(
             "name",
-            f"{shown(request.name)} names no version; write models/{reference.slug}/versions/N: versions are deleted one "
-            "by one",
+            f"{shown(request.name)} names no version; write models/{reference.slug}/versions/N: versions are deleted "
+            "one by one",
         )
     with app.database.write() as connection:
         row = None
@@ -75,8 +75,8 @@ def _refuse_use(row: ModelRow, aliases: Sequence[str]) -> None:
         return
     more = f" and {len(aliases) - NAMED_ALIASES} more" if len(aliases) > NAMED_ALIASES else ""
     raise ModelInUse(
-        f"{row.name} is what {', '.join(aliases[:NAMED_ALIASES])}{more} of models/{row.owner_name}.{row.slug} points to; "
-        "set the alias to another version or delete it first",
+        f"{row.name} has the alias {', '.join(aliases[:NAMED_ALIASES])}{more}; set it to another version or delete it "
+        "first, then delete the version",
         metadata={"resource": row.name, "alias": aliases[0], "aliases": str(len(aliases))},
     )
 

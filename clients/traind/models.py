@@ -81,7 +81,10 @@ class Models:
         self._transport = transport
 
     def get(self, name: str) -> Model:
-        """The newest version of `churn`, or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`. Raises NotFound."""
+        """The newest version of `churn`; or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`.
+
+        Raises NotFound.
+        """
         return Model(self._transport().call(methods.GET_MODEL, models_pb2.GetModelRequest(name=name)), self)
 
     def list(self, *, page_size: int = 0) -> Listing[Model]:
@@ -95,7 +98,10 @@ class Models:
         return Listing(fetch, "models")
 
     def delete(self, model: str | Model) -> None:
-        """Delete one version, `churn:3`; its number is never given again. Raises Conflict while an alias points to it."""
+        """Delete one version, `churn:3`; its number is never given again.
+
+        Raises Conflict while an alias points to it.
+        """
         self._transport().call(methods.DELETE_MODEL, models_pb2.DeleteModelRequest(name=name_of(model)))
 
     def set_alias(self, model: str | Model, alias: str, version: int, *, etag: str = "") -> Alias:

@@ -80,7 +80,10 @@ class AsyncModels:
         self._transport = transport
 
     async def get(self, name: str) -> AsyncModel:
-        """The newest version of `churn`, or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`. Raises NotFound."""
+        """The newest version of `churn`; or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`.
+
+        Raises NotFound.
+        """
         return AsyncModel(await self._transport().call(methods.GET_MODEL, models_pb2.GetModelRequest(name=name)), self)
 
     def list(self, *, page_size: int = 0) -> AsyncListing[AsyncModel]:
@@ -94,7 +97,10 @@ class AsyncModels:
         return AsyncListing(fetch, "models")
 
     async def delete(self, model: str | AsyncModel) -> None:
-        """Delete one version, `churn:3`; its number is never given again. Raises Conflict while an alias points to it."""
+        """Delete one version, `churn:3`; its number is never given again.
+
+        Raises Conflict while an alias points to it.
+        """
         await self._transport().call(methods.DELETE_MODEL, models_pb2.DeleteModelRequest(name=name_of(model)))
 
     async def set_alias(self, model: str | AsyncModel, alias: str, version: int, *, etag: str = "") -> Alias:
