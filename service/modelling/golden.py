@@ -27,8 +27,8 @@ NEAR = {
     specs_pb2.TrainSpec.FLOAT32: (1e-6, 1e-5),
     specs_pb2.TrainSpec.FLOAT64: (1e-9, 1e-9),
 }
-# Networks that double what they round, by large weights of both signs, may be apart by so many times what their answers
-# of 32 bits are apart from those of 64 bits on one and the same machine.
+# Networks that magnify what they round, by large weights of both signs, may be apart by so many times what their answers
+# of 32 bits in that column are apart from those of 64 bits on one and the same machine.
 ROUNDED = 10.0
 
 
@@ -84,7 +84,7 @@ def find_difference(predictor: Predictor, golden: model_files_pb2.GoldenRows) ->
             return difference
         exact = _doubled(predictor)
         rounded = [
-            ROUNDED * np.abs(one.values - other.values)
+            ROUNDED * np.abs(one.values - other.values).max(axis=0)
             for one, other in zip(now, _answers(exact, exact.predict(table)), strict=True)
         ]
         return _first(predictor, now, then, rounded)
