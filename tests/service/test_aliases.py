@@ -1,4 +1,4 @@
-"""Aliases and the deletion of models: who may, what is refused in which words, and who is answered by what meanwhile."""
+"""Aliases and the deletion of models: who may, what is refused in which words, and who is answered by which version."""
 
 import threading
 
