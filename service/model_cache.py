@@ -48,8 +48,9 @@ def unless_deleted(database: Database, row: ModelRow) -> Iterator[None]:
         yield
     except DataCorrupt as broken:
         with database.read() as connection:
-            if models.is_there(connection, row.id):
-                raise
+            there = models.is_there(connection, row.id)
+        if there:
+            raise
         raise NotFound(
             f"there is no {row.name} any more: it was deleted meanwhile; list yours with GET /v1/models",
             metadata={"resource": row.name},

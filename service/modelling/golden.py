@@ -27,8 +27,8 @@ NEAR = {
     specs_pb2.TrainSpec.FLOAT32: (1e-6, 1e-5),
     specs_pb2.TrainSpec.FLOAT64: (1e-9, 1e-9),
 }
-# Networks that magnify what they round, by large weights of both signs, may be apart by so many times what their answers
-# of 32 bits in that column are from those of 64 bits on one and the same machine.
+# Networks that magnify what they round, by large weights of both signs, may be apart by so many times what their
+# answers of 32 bits in that column are from those of 64 bits on one and the same machine.
 ROUNDED = 10.0
 
 

@@ -272,7 +272,7 @@ def test_a_queued_job_that_measures_a_deleted_model_fails_and_says_so(lab):
     drop(lab, "house:1")
     assert lab.work() == 1
     failure = lab.get(job.name).failure
-    assert failure.Reason.Name(failure.reason) == "INVALID_DATA"
+    assert jobs_pb2.Failure.Reason.Name(failure.reason) == "INVALID_DATA"
     assert "models/kim.house/versions/1 is not there any more: it was deleted while the job waited" in failure.message
 
 

@@ -18,7 +18,7 @@ from tests.conftest import KINDS
 from tests.service import carried
 from tests.service.apps import push
 from tests.service.lab import Lab
-from traind.v1 import model_files_pb2, models_pb2
+from traind.v1 import jobs_pb2, model_files_pb2, models_pb2
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -158,7 +158,7 @@ def test_a_job_that_measures_such_a_model_fails(lab):
     job = lab.submit({"dataset": "houses", "evaluate": {"model": "several"}})
     assert lab.work() == 1
     failure = lab.get(job.name).failure
-    assert failure.Reason.Name(failure.reason) == "CORRUPT"
+    assert jobs_pb2.Failure.Reason.Name(failure.reason) == "CORRUPT"
     assert "answers otherwise than when it was trained" in failure.message
     keep(lab, row, kept)
 
