@@ -1,6 +1,7 @@
 """Golden rows: every kind of model keeps some, is asked them at each load, and serves only if it answers the same."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -225,6 +226,20 @@ def test_rounding_of_32_bits_is_no_difference(lab):
         weights["bias"][0] -= 1e8 * 0.25
     loose = golden.make(predictor, [_named(c, one) for c, one in zip(kept.columns, predictor.inputs, strict=True)])
     assert golden.find_difference(predictor, changed(loose, "predictions", 0, 1.0)) is None
+
+
+@pytest.mark.parametrize("name", ["exact", "batch", "classes"])
+def test_they_cost_little_at_load(lab, name):
+    """Of the thread's own time, in milliseconds: what a load pays for them beside the query."""
+    row = row_of(lab, name)
+    predictor, kept = predictor_of(lab, row), golden_of(lab, row)
+    took = []
+    for _ in range(15):
+        began = time.thread_time()
+        assert golden.find_difference(predictor, kept) is None
+        took.append(1000 * (time.thread_time() - began))
+    print(f"{name}: {sorted(took)[len(took) // 2]:.2f} ms, the first {took[0]:.2f} ms")
+    assert sorted(took)[len(took) // 2] < 5
 
 
 def _named(column, wanted):
