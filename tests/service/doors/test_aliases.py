@@ -144,7 +144,7 @@ def test_a_version_is_deleted_at_either_door_once_no_alias_points_to_it(doors, k
     assert refusal_of_rest(response) == by_rpc
     put_rest(doors, kim, alias="champion", version="1")
     with doors.database.read() as connection:
-        [third, second, _] = model_store.list_page(connection, _owner(connection), 3)
+        rows = {row.version: row for row in model_store.list_page(connection, _owner(connection), 3)}
     assert doors.rpc("ModelService.DeleteModel", request, kim) == empty_pb2.Empty()
     assert doors.rest("DELETE", "/v1/models/churn%3A2", kim).json() == {}
     again = doors.rpc("ModelService.DeleteModel", request, kim)
@@ -152,7 +152,7 @@ def test_a_version_is_deleted_at_either_door_once_no_alias_points_to_it(doors, k
     assert again.reason == "RESOURCE_NOT_FOUND"
     assert refusal_of_rest(doors.rest("DELETE", "/v1/models/churn/versions/3", kim)) == again
     with doors.database.read() as connection:
-        for gone in (third, second):
+        for gone in (rows[3], rows[2]):
             assert not model_store.is_there(connection, gone.id)
             assert artifacts._find_stored(connection, gone.artifact_id) is None
 
