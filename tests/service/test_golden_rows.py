@@ -4,9 +4,8 @@ import json
 import time
 
 import pytest
-import torch
-
 from service import models, predictions
+from service.data.table import table_from_values
 from service.errors import InvalidModelFile, PredictionsChanged
 from service.model_cache import load_predictor
 from service.modelling import golden, tensors
@@ -19,7 +18,7 @@ from tests.conftest import KINDS
 from tests.service import carried
 from tests.service.apps import push
 from tests.service.lab import Lab
-from traind.v1 import jobs_pb2, model_files_pb2, models_pb2
+from traind.v1 import jobs_pb2, model_files_pb2, models_pb2, specs_pb2, tables_pb2
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -212,20 +211,28 @@ def test_a_file_with_golden_rows_that_are_none_is_refused(lab, name):
         carried.take(lab, carried.changed(data, golden=WRONG[name](told)))
 
 
-def test_rounding_of_32_bits_is_no_difference(lab):
-    """A network whose weights cancel out is as far off as other orders of adding up would put it."""
-    row = row_of(lab, "exact")
-    predictor = predictor_of(lab, row)
-    kept = golden_of(lab, row)
-    largest = max(abs(value) for value in kept.predictions.values)
-    assert golden.find_difference(predictor, changed(kept, "predictions", 0, largest * 5e-6)) is None
-    assert golden.find_difference(predictor, changed(kept, "predictions", 0, largest * 5e-5)) is not None
-    weights = predictor.network.state_dict()
-    with torch.inference_mode():
-        weights["weight"][0, 0] += 1e8
-        weights["bias"][0] -= 1e8 * 0.25
-    loose = golden.make(predictor, [_named(c, one) for c, one in zip(kept.columns, predictor.inputs, strict=True)])
-    assert golden.find_difference(predictor, changed(loose, "predictions", 0, 1.0)) is None
+@pytest.mark.parametrize(("name", "near"), [("several", 5e-6), ("unbiased", 5e-10)])
+def test_how_far_answers_may_be_apart(lab, name, near):
+    row = row_of(lab, name)
+    predictor, kept = predictor_of(lab, row), golden_of(lab, row)
+    width = kept.predictions.shape[1]
+    largest = max(abs(value) for value in kept.predictions.values[::width])
+    assert golden.find_difference(predictor, changed(kept, "predictions", 0, largest * near)) is None
+    assert golden.find_difference(predictor, changed(kept, "predictions", 0, largest * near * 10)) is not None
+
+
+def test_what_a_network_rounds_by_itself_is_no_difference(lab, monkeypatch):
+    """Where its weights magnify rounding, the answers of 64 bits tell how much of a difference is that."""
+    monkeypatch.setitem(golden.NEAR, specs_pb2.TrainSpec.FLOAT32, (0.0, 0.0))
+    row = row_of(lab, "several")
+    predictor, kept = predictor_of(lab, row), golden_of(lab, row)
+    columns = [_named(column, wanted) for column, wanted in zip(kept.columns, predictor.inputs, strict=True)]
+    table = table_from_values(columns, predictor.inputs)
+    exact = golden._doubled(predictor).predict(table).values
+    rounded = float(abs(predictor.predict(table).values - exact)[:, 0].max())
+    assert rounded > 0
+    assert golden.find_difference(predictor, changed(kept, "predictions", 0, 5 * rounded)) is None
+    assert golden.find_difference(predictor, changed(kept, "predictions", 0, 50 * rounded)) is not None
 
 
 @pytest.mark.parametrize("name", ["exact", "batch", "classes"])
@@ -243,6 +250,6 @@ def test_they_cost_little_at_load(lab, name):
 
 
 def _named(column, wanted):
-    return golden.tables_pb2.ColumnValues(
+    return tables_pb2.ColumnValues(
         name=wanted.name, numbers=column.numbers, strings=column.strings, missing=column.missing
     )
