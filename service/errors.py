@@ -17,6 +17,9 @@ rest/errors.py). The reasons are those of proto/traind/v1/errors.proto.
       UnsupportedContent       content type or compression is not accepted
       RequestIdReused          the request id came before with another body
       DatasetInUse             a job that has not ended uses the data set
+      ModelInUse               an alias points to the version
+      AliasMoved               the alias is not what the etag tells
+      PredictionsChanged       the model answers otherwise than when it was trained
       WrongState               the job's state does not allow the move
       OffsetMismatch           the chunk does not start where the upload stands
       TooLarge                 body, message, file or table above the limit
@@ -146,6 +149,24 @@ class DatasetInUse(TraindError):
     """A job that has not ended uses the data set."""
 
     code, reason = "FAILED_PRECONDITION", "DATASET_IN_USE"
+
+
+class ModelInUse(TraindError):
+    """An alias points to the version."""
+
+    code, reason = "FAILED_PRECONDITION", "MODEL_IN_USE"
+
+
+class AliasMoved(TraindError):
+    """The alias is not what the etag tells."""
+
+    code, reason = "ABORTED", "ALIAS_MOVED"
+
+
+class PredictionsChanged(TraindError):
+    """The model answers its golden rows otherwise than when it was trained."""
+
+    code, reason = "FAILED_PRECONDITION", "PREDICTIONS_CHANGED"
 
 
 class WrongState(TraindError):

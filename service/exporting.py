@@ -12,6 +12,7 @@ from service.app import App
 from service.callers import Caller
 from service.data.splits import MOST_SPLIT_ROWS
 from service.errors import DataCorrupt, InvalidModelFile, TooLarge, TraindError, WrongState
+from service.model_cache import unless_deleted
 from service.model_files import description, layout
 from service.model_files.reading import read_head
 from service.modelling import networks, tensors
@@ -28,11 +29,11 @@ from traind.v1 import model_files_pb2, models_pb2, tables_pb2
 class Export:
     """A model on its way out: what was checked already, and where the rest of its bytes are."""
 
+    model: ModelRow
     file_name: str
     # The file up to the first byte of the tensors.
     head: bytes
     size_bytes: int
-    artifact_id: str
     # Where the bytes of the tensors begin in the stored weights.
     skip: int
 
@@ -45,8 +46,9 @@ def open_export(app: App, caller: Caller, request: models_pb2.ExportModelRequest
     row = models.require_model(app, caller, request.name, "name")
     file = _describe(app, row)
     stored_as, _ = tensors.stored_as(networks.torch_dtype(file.spec))
-    finite = tensors.finite_bytes(_tensors(artifacts.verified(app.database, row.artifact_id)), stored_as)
-    entries, skip = _entries(app, row)
+    with unless_deleted(app.database, row):
+        finite = tensors.finite_bytes(_tensors(artifacts.verified(app.database, row.artifact_id)), stored_as)
+        entries, skip = _entries(app, row)
     head = layout.encode_header(entries, description.encode(file))
     size = len(head) + row.size_bytes - skip
     try:
@@ -61,7 +63,7 @@ def open_export(app: App, caller: Caller, request: models_pb2.ExportModelRequest
             metadata={"resource": row.name},
         )
     name = f"{row.owner_name}.{row.slug}-{row.version}.safetensors"
-    return Export(name, head, size, row.artifact_id, skip)
+    return Export(row, name, head, size, skip)
 
 
 def _not_taken(row: ModelRow, error: InvalidModelFile) -> TraindError:
@@ -82,12 +84,13 @@ def _tensors(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def parts(app: App, export: Export) -> Iterator[models_pb2.ExportModelResponse]:
-    """The file in messages of at most 1 MiB; the first one tells its name and size. Raises DataCorrupt."""
+    """The file in messages of at most 1 MiB; the first one tells its name and size. Raises DataCorrupt, NotFound."""
     first = models_pb2.ExportModelResponse(file_name=export.file_name, size_bytes=export.size_bytes)
-    for data in _bytes(app, export):
-        first.data = data
-        yield first
-        first = models_pb2.ExportModelResponse()
+    with unless_deleted(app.database, export.model):
+        for data in _bytes(app, export):
+            first.data = data
+            yield first
+            first = models_pb2.ExportModelResponse()
 
 
 def _bytes(app: App, export: Export) -> Iterator[bytes]:
@@ -96,10 +99,10 @@ def _bytes(app: App, export: Export) -> Iterator[bytes]:
     left, skip = export.size_bytes - len(export.head), export.skip
     number = 0
     while left:
-        chunk = artifacts.read_chunk(app.database, export.artifact_id, number)
+        chunk = artifacts.read_chunk(app.database, export.model.artifact_id, number)
         data, skip, number = chunk[skip:], max(skip - len(chunk), 0), number + 1
         if not chunk or len(data) > left:
-            raise DataCorrupt(f"artifact {export.artifact_id} is not what it was a moment ago")
+            raise DataCorrupt(f"artifact {export.model.artifact_id} is not what it was a moment ago")
         left -= len(data)
         if data:
             yield data
@@ -111,13 +114,14 @@ def _describe(app: App, row: ModelRow) -> model_files_pb2.ModelFile:
         # Before they are all in memory.
         _check_figures(row, metric_store.count(connection, row.job_id))
         rows = model_store.find_rows(connection, row.id)
+        golden = model_store.find_golden(connection, row.id)
         history = metric_store.history(connection, row.job_id)
         told = event_store.of_kind(connection, row.job_id, "finding")
     if job is None:
         raise DataCorrupt(f"jobs/{row.job_id}, which made {row.name}, is not there")
     findings = [json_format.Parse(event.body_json, tables_pb2.Finding()) for event in told]
     kept = rows if rows is not None and rows.row_count <= MOST_SPLIT_ROWS else None
-    return description.describe(row, job, job_findings=findings, history=history, rows=kept)
+    return description.describe(row, job, job_findings=findings, history=history, rows=kept, golden=golden)
 
 
 def _check_figures(row: ModelRow, figures: int) -> None:

@@ -71,6 +71,8 @@ class NewModel:
     confusion_json: str = "[]"
     # Which rows it was trained with and which were held out.
     rows: ModelRows | None = None
+    # Rows with its answers: GoldenRows of the contract in its binary form.
+    golden: bytes | None = None
 
 
 def beat_of(here: moves.Standing | None, claim: Claim) -> Beat:
@@ -223,6 +225,8 @@ def add_model(connection: Connection, job: JobRow, model: NewModel, staged: str 
     )
     if model.rows is not None:
         models.add_rows(connection, version_id, model.rows)
+    if model.golden is not None:
+        models.add_golden(connection, version_id, model.golden)
     return row.name
 
 

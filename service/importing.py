@@ -111,4 +111,5 @@ def _new_model(read: ReadModel, slug: str) -> fencing.NewModel:
         engine=file.engine,
         confusion_json=encode_messages(file.confusion),
         rows=checked.rows,
+        golden=file.golden.SerializeToString(deterministic=True) if file.HasField("golden") else None,
     )

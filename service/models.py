@@ -1,39 +1,85 @@
 """What callers do with trained models: look, list, read the weights and the split, measure on a data set."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from google.protobuf import json_format
+from google.protobuf import empty_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from service import datasets, references
 from service.app import App
 from service.callers import Caller
 from service.data.splits import MOST_SPLIT_ROWS
-from service.errors import InvalidField, NotFound, TooLarge, Violation, WrongState, invalid, shown
+from service.errors import InvalidField, ModelInUse, NotFound, TooLarge, Violation, WrongState, invalid, shown
+from service.model_cache import unless_deleted
 from service.modelling import measuring, specs, tensors
 from service.modelling.predictor import decode_preprocessing
 from service.paging import page_of
+from service.store import aliases as alias_store
 from service.store import artifacts
 from service.store import models as model_store
 from service.store.records import DatasetRow, ModelRow
 from traind.v1 import losses_pb2, models_pb2, specs_pb2, tables_pb2
 
 SHOWN_PARAMETERS = 200_000  # as JSON about 4 MiB, the largest message
+NAMED_ALIASES = 5
 
 
 def get_model(app: App, caller: Caller, request: models_pb2.GetModelRequest) -> models_pb2.Model:
     """One version of a model; the newest where none is named."""
-    return _encode(find_model(app, caller, request.name, "name"))
+    row = find_model(app, caller, request.name, "name")
+    with app.database.read() as connection:
+        aliases = alias_store.of_versions(connection, [row.id])
+    return _encode(row, aliases.get(row.id, ()))
 
 
 def list_models(app: App, caller: Caller, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
     """A page of the caller's models, newest first."""
+    aliases: dict[str, list[str]] = {}
     with app.database.read() as connection:
-        models, more = page_of(
-            request, lambda limit, before: model_store.list_page(connection, caller.user_id, limit, before), _encode
-        )
+
+        def read(limit: int, before: tuple[float, str] | None) -> list[ModelRow]:
+            rows = model_store.list_page(connection, caller.user_id, limit, before)
+            aliases.update(alias_store.of_versions(connection, [row.id for row in rows]))
+            return rows
+
+        models, more = page_of(request, read, lambda row: _encode(row, aliases.get(row.id, ())))
     return models_pb2.ListModelsResponse(models=models, next_page_token=more)
+
+
+def delete_model(app: App, caller: Caller, request: models_pb2.DeleteModelRequest) -> empty_pb2.Empty:
+    """Delete a version; refused while an alias points to it. What predicts in this process stops at once."""
+    reference = references.parse_reference("models", request.name, caller.user_name, "name")
+    if reference.version is None:
+        raise invalid(
+            "name",
+            f"{shown(request.name)} names no version; write models/{reference.slug}/versions/N: versions are deleted "
+            "one by one",
+        )
+    with app.database.write() as connection:
+        row = None
+        if reference.owner_name == caller.user_name:
+            alias_store.lock(connection, caller.user_id, reference.slug)
+            row = model_store.find(connection, caller.user_id, reference.slug, reference.version)
+        if row is None:
+            raise references.not_found("models", request.name)
+        _refuse_use(row, alias_store.of_versions(connection, [row.id]).get(row.id, ()))
+        model_store.delete_version(connection, row.id)
+    app.models.forget(row.id)
+    app.names.changed()
+    return empty_pb2.Empty()
+
+
+def _refuse_use(row: ModelRow, aliases: Sequence[str]) -> None:
+    """Raise ModelInUse if aliases point to the version."""
+    if not aliases:
+        return
+    more = f" and {len(aliases) - NAMED_ALIASES} more" if len(aliases) > NAMED_ALIASES else ""
+    raise ModelInUse(
+        f"{row.name} has the alias {', '.join(aliases[:NAMED_ALIASES])}{more}; set it to another version or delete it "
+        "first, then delete the version",
+        metadata={"resource": row.name, "alias": aliases[0], "aliases": str(len(aliases))},
+    )
 
 
 def get_weights(app: App, caller: Caller, request: models_pb2.GetWeightsRequest) -> models_pb2.Weights:
@@ -44,7 +90,8 @@ def get_weights(app: App, caller: Caller, request: models_pb2.GetWeightsRequest)
             f"the model has {row.parameter_count:,} parameters; weights are shown up to {SHOWN_PARAMETERS:,}",
             metadata={"parameters": str(row.parameter_count), "limit": str(SHOWN_PARAMETERS)},
         )
-    weights = tensors.decode_tensors(artifacts.load(app.database, row.artifact_id))
+    with unless_deleted(app.database, row):
+        weights = tensors.decode_tensors(artifacts.load(app.database, row.artifact_id))
     return models_pb2.Weights(
         weights={
             name: tables_pb2.Tensor(shape=list(tensor.shape), values=tensor.double().flatten().tolist())
@@ -105,7 +152,7 @@ def find_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
     row = None
     if reference.owner_name == caller.user_name:
         with app.database.read() as connection:
-            row = model_store.find(connection, caller.user_id, reference.slug, reference.version)
+            row = model_store.find(connection, caller.user_id, reference.slug, reference.version, reference.alias)
     if row is None:
         raise references.not_found("models", text)
     return row
@@ -123,7 +170,7 @@ def require_model(app: App, caller: Caller, text: str, field: str) -> ModelRow:
 
 
 def _find_maker(app: App, caller: Caller, reference: references.Reference) -> model_store.Maker | None:
-    if reference.owner_name != caller.user_name:
+    if reference.owner_name != caller.user_name or reference.alias:
         return None
     with app.database.read() as connection:
         return model_store.find_maker(connection, caller.user_id, reference.slug, reference.version)
@@ -186,7 +233,7 @@ def _name(row: ModelRow) -> str:
     return references.version_name("models", row.owner_name, row.slug, row.version)
 
 
-def _encode(row: ModelRow) -> models_pb2.Model:
+def _encode(row: ModelRow, aliases: Sequence[str]) -> models_pb2.Model:
     created = Timestamp()
     created.FromMicroseconds(round(row.created_at * 1_000_000))
     origin = json_format.Parse(row.origin_json, models_pb2.Origin()) if row.origin_json else None
@@ -210,4 +257,5 @@ def _encode(row: ModelRow) -> models_pb2.Model:
         engine=row.engine,
         create_time=created,
         origin=origin,
+        aliases=aliases,
     )

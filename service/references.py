@@ -11,8 +11,10 @@ from service.errors import InvalidField, NotFound, invalid, shown
 
 SLUG = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _VERSIONED = re.compile(
-    r"(?:(?P<owner>[a-z][a-z0-9-]*)\.)?(?P<slug>[a-z][a-z0-9-]*)(?:(?:/versions/|:)(?P<version>[0-9]{1,9}))?"
+    r"(?:(?P<owner>[a-z][a-z0-9-]*)\.)?(?P<slug>[a-z][a-z0-9-]*)"
+    r"(?:(?:/versions/|:)(?P<version>[0-9]{1,9})|@(?P<alias>[a-z][a-z0-9-]*))?"
 )
+_ALIASES = "/aliases/"
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 1000
@@ -26,24 +28,39 @@ class Reference:
 
     owner_name: str
     slug: str
-    # None = the newest.
+    # None = the newest, or that of the alias.
     version: int | None
+    # Of a model; empty where none is named.
+    alias: str = ""
 
 
 def parse_reference(kind: Literal["datasets", "models"], text: str, owner_name: str, field: str) -> Reference:
-    """Read `penguins`, `kim.penguins`, either with `datasets/` before and `/versions/2` or `:2` behind.
+    """Read `penguins`, `kim.penguins`, either with `datasets/` before and `/versions/2` or `:2` behind; of a model with
+    `@champion` too.
 
     `owner_name` is whom a name without owner means. Raises InvalidField naming `field`.
     """
     found = _VERSIONED.fullmatch(text.removeprefix(f"{kind}/"))
-    if found is None or found["version"] == "0":
+    if found is None or found["version"] == "0" or (found["alias"] and kind == "datasets"):
+        behind = ", or @ALIAS," if kind == "models" else ""
         raise invalid(
             field,
-            f"{shown(text)} is no name; write {kind}/ID or {kind}/OWNER.ID, with /versions/N for an older version; "
-            "ids are lower-case letters, digits and hyphens",
+            f"{shown(text)} is no name; write {kind}/ID or {kind}/OWNER.ID, with /versions/N{behind} for an older "
+            "version; ids are lower-case letters, digits and hyphens",
         )
     version = int(found["version"]) if found["version"] else None
-    return Reference(found["owner"] or owner_name, found["slug"], version)
+    return Reference(found["owner"] or owner_name, found["slug"], version, found["alias"] or "")
+
+
+def parse_alias(text: str, owner_name: str, field: str) -> Reference:
+    """Read `models/churn/aliases/champion`, `kim.churn/aliases/champion`. Raises InvalidField naming `field`."""
+    model, found, alias = text.partition(_ALIASES)
+    reference = _VERSIONED.fullmatch(f"{model.removeprefix('models/')}@{alias}") if found else None
+    if reference is None:
+        raise invalid(
+            field, f"{shown(text)} is no alias; write models/ID/aliases/ALIAS, as models/churn/aliases/champion"
+        )
+    return Reference(reference["owner"] or owner_name, reference["slug"], None, reference["alias"])
 
 
 def parse_id(kind: Literal["jobs", "uploads"], text: str, field: str) -> str:
@@ -69,6 +86,11 @@ def not_found(kind: str, name: str) -> NotFound:
 def version_name(kind: Literal["datasets", "models"], owner_name: str, slug: str, version: int) -> str:
     """`datasets/kim.penguins/versions/2`."""
     return f"{kind}/{owner_name}.{slug}/versions/{version}"
+
+
+def alias_name(owner_name: str, slug: str, alias: str) -> str:
+    """`models/kim.churn/aliases/champion`."""
+    return f"models/{owner_name}.{slug}{_ALIASES}{alias}"
 
 
 def page_limit(page_size: int) -> int:

@@ -96,6 +96,7 @@ def _no_model(job: JobRow) -> ledger.NewModel:
         preprocessing_json="{}",
         findings_json="[]",
         rows=ModelRows(0, b"", b""),
+        golden=b"",
     )
 
 

@@ -19,12 +19,13 @@ from service.errors import (
     InvalidField,
     InvalidTable,
     NotFound,
+    PredictionsChanged,
     TooManyParameters,
 )
+from service.model_cache import load_predictor
 from service.modelling import measuring
-from service.modelling.predictor import Predictor
 from service.settings import Settings
-from service.store import artifacts, models
+from service.store import models
 from service.store.database import Database
 from service.store.records import JobRow
 from traind.v1 import jobs_pb2
@@ -96,7 +97,7 @@ def failure_of(error: Exception) -> tuple[str, str]:
     match error:
         case InvalidField() | InvalidTable() | NotFound() | TooManyParameters():
             return "INVALID_DATA", str(error)
-        case DataCorrupt():
+        case DataCorrupt() | PredictionsChanged():
             return "CORRUPT", str(error)
         case DiskFull():
             return "STORAGE_FULL", f"{error}; free some space, then send the job again"
@@ -145,9 +146,11 @@ def evaluate(settings: Settings, database: Database, claim: ledger.Claim, publis
     with database.read() as connection:
         model = models.find(connection, job.owner_id, wanted.slug, wanted.version)
     if model is None or wanted.owner_name != job.owner_name:
-        raise references.not_found("models", task.model)
-    weights = artifacts.load(database, model.artifact_id)
-    predictor = Predictor.from_stored(model.spec_json, model.preprocessing_json, weights)
+        raise NotFound(
+            f"{task.model} is not there any more: it was deleted while the job waited; measure another version",
+            metadata={"resource": task.model},
+        )
+    predictor = load_predictor(database, model)
     _, table = open_table(settings, database, claim, predictor.columns)
     publisher.log(f"{table.row_count} rows to measure {task.model} on")
     measured = measuring.evaluate(predictor, table, task.loss if task.HasField("loss") else None)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, assert_never
 
 from google.protobuf import json_format
@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from service import ledger
 from service.data.preprocessing import Fitted
 from service.errors import TooManyParameters, invalid
-from service.modelling import findings, given, losses, measuring, networks, rates, specs, tensors
+from service.modelling import findings, given, golden, losses, measuring, networks, rates, specs, tensors
 from service.modelling.networks import TraindNetwork
 from service.modelling.predictor import Predictor, encode_preprocessing
 from service.points import point
@@ -19,7 +19,7 @@ from service.store.database import Database
 from service.store.records import DatasetRow, encode_messages
 from traind.v1 import learning_pb2, specs_pb2, tables_pb2
 from traind.version import __version__
-from worker import checkpoints, descent, exact, loop, perceptron, resuming, training_data
+from worker import checkpoints, descent, exact, golden_rows, loop, perceptron, resuming, training_data
 from worker.checkpoints import LearnState, Origin, Weights
 from worker.limits import processor_bound
 from worker.loop import EpochRecord, Rows
@@ -83,7 +83,8 @@ class Training:
         origin = self.origin(data, dataset)
         self.tell(data, origin)
         try:
-            self.save(data, *self.learn(data, origin, captured, damaged))
+            weights, best_epoch = self.learn(data, origin, captured, damaged)
+            self.save(data, weights, best_epoch, golden_rows.draw(table, data, self.spec.seed))
         except Diverged as error:
             finding = rates.diverged_finding(self.spec, data.train.x, error.epoch)
             self.publisher.fail("DIVERGED", finding.message, [finding])
@@ -253,8 +254,12 @@ class Training:
         """A sample as the network takes it."""
         return Rows.make(sample.x, sample.t, self.task, self.dtype, self.device)
 
-    def save(self, data: TrainingData, weights: Weights, best_epoch: int) -> None:
-        """The model, with its figures, in the transaction in which the job succeeds."""
+    def save(
+        self, data: TrainingData, weights: Weights, best_epoch: int, offered: Sequence[tables_pb2.ColumnValues]
+    ) -> None:
+        """The model, with its figures, in the transaction in which the job succeeds; `offered` are rows of which it
+        keeps some with its answers.
+        """
         weights = {name: weight.cpu() for name, weight in weights.items()}
         predictor = Predictor.build(self.spec, data.fitted, data.target, weights)
         metrics, confusion = self.measure(predictor, data)
@@ -264,6 +269,7 @@ class Training:
         if self.spec.learn.WhichOneof("way") == "perceptron_rule" and metrics["train_accuracy"] < 1:
             epochs = specs.epochs_of(self.spec)
             self.publisher.findings.append(findings.not_separable(epochs, metrics["train_accuracy"]))
+        kept = golden.make(predictor, offered)
         spec = specs_pb2.TrainSpec()
         spec.CopyFrom(self.spec)
         if spec.learn.HasField("given"):
@@ -284,6 +290,7 @@ class Training:
             engine=__version__,
             confusion_json=encode_messages(confusion),
             rows=training_data.rows_of(data),
+            golden=None if kept is None else kept.SerializeToString(deterministic=True),
         )
         self.publisher.succeed(model, metrics, best_epoch)
 

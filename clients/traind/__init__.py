@@ -52,12 +52,13 @@ if TYPE_CHECKING:
     from traind.jobs import Job
     from traind.listing import Listing
     from traind.measured import Confusion, Split
-    from traind.model_view import Evaluation
+    from traind.model_view import Alias, Evaluation
     from traind.models import Model
     from traind.predictions import Prediction
     from traind.profiles import Profile, Proposal, Reason
 
 _HOMES = {
+    "Alias": "model_view",
     "AsyncClient": "aio.client",
     "AsyncDataset": "aio.datasets",
     "AsyncJob": "aio.jobs",
@@ -82,6 +83,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Alias",
     "ApiError",
     "AsyncClient",
     "AsyncDataset",

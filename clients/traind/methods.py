@@ -85,4 +85,9 @@ EVALUATE_MODEL = _read("ModelService/EvaluateModel", models_pb2.EvaluateModelReq
 EXPORT_MODEL = _read("ModelService/ExportModel", models_pb2.ExportModelRequest, models_pb2.ExportModelResponse)
 # As of jobs, its request id makes it repeatable.
 IMPORT_MODEL = _read("ModelService/ImportModel", models_pb2.ImportModelRequest, models_pb2.Model)
+DELETE_MODEL = _write("ModelService/DeleteModel", models_pb2.DeleteModelRequest, empty_pb2.Empty)
+SET_ALIAS = _write("ModelService/SetAlias", models_pb2.SetAliasRequest, models_pb2.ModelAlias)
+GET_ALIAS = _read("ModelService/GetAlias", models_pb2.GetAliasRequest, models_pb2.ModelAlias)
+LIST_ALIASES = _read("ModelService/ListAliases", models_pb2.ListAliasesRequest, models_pb2.ListAliasesResponse)
+DELETE_ALIAS = _write("ModelService/DeleteAlias", models_pb2.DeleteAliasRequest, empty_pb2.Empty)
 PREDICT = _read("PredictionService/Predict", predictions_pb2.PredictRequest, predictions_pb2.PredictResponse)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from traind.errors import InvalidSpec
 from traind.events import decode_finding, decode_metrics, decode_time
 from traind.measured import decode_confusion
+from traind.names import model_of
 from traind.profiles import type_name
 from traind.specs import parse_job
 from traind.v1 import losses_pb2, models_pb2
@@ -58,6 +59,51 @@ class Evaluation:
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         return f"<Evaluation of {self.message.model} on {self.message.dataset}: {figures}>"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name that points to one version of a model."""
+
+    message: models_pb2.ModelAlias
+
+    @property
+    def name(self) -> str:
+        """`champion`."""
+        return self.message.name.rpartition("/")[2]
+
+    @property
+    def model(self) -> str:
+        """The version that it points to: `models/{owner}.{id}/versions/{n}`."""
+        return f"{model_of(self.message.name)}/versions/{self.version}"
+
+    @property
+    def version(self) -> int:
+        """The version that it points to."""
+        return self.message.version
+
+    @property
+    def etag(self) -> str:
+        """Another one each time that the alias is set: give it to set_alias to set it only if nobody else has since."""
+        return self.message.etag
+
+    @property
+    def update_time(self) -> dt.datetime:
+        """When it was set to this version."""
+        return decode_time(self.message.update_time)
+
+    def record(self) -> dict[str, Any]:
+        """The line that tells of it in a table of aliases."""
+        return {
+            "alias": self.name,
+            "model": self.model,
+            "version": self.version,
+            "etag": self.etag,
+            "update_time": self.update_time,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Alias {self.name} of {self.model}>"
 
 
 @dataclass(frozen=True)
@@ -125,6 +171,16 @@ class ModelView:
     def create_time(self) -> dt.datetime:
         """When it was made."""
         return decode_time(self.message.create_time)
+
+    @property
+    def version(self) -> int:
+        """Which version of its model it is."""
+        return int(self.name.rpartition("/")[2])
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases that pointed to it when it was fetched, in the order of their names."""
+        return list(self.message.aliases)
 
     @property
     def origin(self) -> models_pb2.Origin | None:

@@ -14,8 +14,8 @@ from traind.errors import ConnectionFailed
 from traind.files import writing
 from traind.listing import Listing
 from traind.measured import Split, decode_split
-from traind.model_view import Evaluation, ModelView, answer_bytes, encode_loss, nested
-from traind.names import name_of
+from traind.model_view import Alias, Evaluation, ModelView, answer_bytes, encode_loss, nested
+from traind.names import model_of, name_of
 from traind.pauses import off_loop
 from traind.predictions import decode_prediction
 from traind.rows import encode_rows, parts
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # In the class itself `list` is the verb.
 _Models = list["Model"]
+_Aliases = list["Alias"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +61,18 @@ class Model(ModelView):
         """See Models.export."""
         return self._models.export(self, path, overwrite=overwrite)
 
+    def set_alias(self, alias: str, *, etag: str = "") -> Alias:
+        """Point an alias to this version; see Models.set_alias."""
+        return self._models.set_alias(self, alias, self.version, etag=etag)
+
+    def delete_alias(self, alias: str, *, etag: str = "") -> None:
+        """See Models.delete_alias."""
+        self._models.delete_alias(self, alias, etag=etag)
+
+    def delete(self) -> None:
+        """See Models.delete."""
+        self._models.delete(self)
+
 
 class Models:
     """The models of one server."""
@@ -68,7 +81,10 @@ class Models:
         self._transport = transport
 
     def get(self, name: str) -> Model:
-        """The newest version of `churn`, or `churn:3`, or `models/kim.churn/versions/3`. Raises NotFound."""
+        """The newest version of `churn`; or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`.
+
+        Raises NotFound.
+        """
         return Model(self._transport().call(methods.GET_MODEL, models_pb2.GetModelRequest(name=name)), self)
 
     def list(self, *, page_size: int = 0) -> Listing[Model]:
@@ -80,6 +96,36 @@ class Models:
             return [Model(message, self) for message in page.models], page.next_page_token
 
         return Listing(fetch, "models")
+
+    def delete(self, model: str | Model) -> None:
+        """Delete one version, `churn:3`; its number is never given again.
+
+        Raises Conflict while an alias points to it.
+        """
+        self._transport().call(methods.DELETE_MODEL, models_pb2.DeleteModelRequest(name=name_of(model)))
+
+    def set_alias(self, model: str | Model, alias: str, version: int, *, etag: str = "") -> Alias:
+        """Point an alias of a model to one of its versions: from then on `churn@champion` means that one.
+
+        With the `etag` of an Alias only if nobody has set or deleted it since; raises Conflict else.
+        """
+        request = models_pb2.SetAliasRequest(name=model_of(name_of(model)), alias=alias, version=version, etag=etag)
+        return Alias(self._transport().call(methods.SET_ALIAS, request))
+
+    def alias(self, model: str | Model, alias: str) -> Alias:
+        """Where an alias points, and its etag. Raises NotFound."""
+        request = models_pb2.GetAliasRequest(name=f"{model_of(name_of(model))}/aliases/{alias}")
+        return Alias(self._transport().call(methods.GET_ALIAS, request))
+
+    def aliases(self, model: str | Model) -> _Aliases:
+        """All aliases of a model, by name."""
+        request = models_pb2.ListAliasesRequest(parent=model_of(name_of(model)))
+        return [Alias(one) for one in (self._transport().call(methods.LIST_ALIASES, request)).aliases]
+
+    def delete_alias(self, model: str | Model, alias: str, *, etag: str = "") -> None:
+        """Delete an alias; its version stays. With an `etag` as in set_alias."""
+        name = f"{model_of(name_of(model))}/aliases/{alias}"
+        self._transport().call(methods.DELETE_ALIAS, models_pb2.DeleteAliasRequest(name=name, etag=etag))
 
     def weights(self, model: str | Model) -> dict[str, Any]:
         """Weights by name as nested lists in their shapes. Raises TooLarge above 200,000 parameters."""

@@ -74,6 +74,33 @@ ERRORS: dict[str, tuple[str, str, str]] = {
         "It waits, runs or is paused.",
         "Wait for it or cancel it (`traind job list`), then remove the data set.",
     ),
+    "MODEL_IN_USE": (
+        "An alias points to the version.",
+        "Whoever uses the alias is answered by this version.",
+        (
+            "Point the alias to another version (`traind models alias MODEL ALIAS`) or delete it "
+            "(`traind models unalias MODEL ALIAS`), then remove the version."
+        ),
+    ),
+    "ALIAS_MOVED": (
+        "The alias is not what the etag tells: somebody has set or deleted it since.",
+        "Two people or programs have switched the same alias; only the first of them has.",
+        (
+            "Look where it points now (`traind models aliases MODEL`), and switch it with its new etag if that version "
+            "shall still be replaced."
+        ),
+    ),
+    "PREDICTIONS_CHANGED": (
+        "The model answers its golden rows otherwise than when it was trained, so it answers nothing at all.",
+        (
+            "traind or a library that it computes with has changed since, or stored numbers were. The golden rows are "
+            "rows of the data set that were kept with the model's own answers."
+        ),
+        (
+            "The error names the row, the column and how far it is off. Train the model again, or run the version of "
+            "traind that trained it: `engine` of `traind models show MODEL`."
+        ),
+    ),
     "WRONG_STATE": (
         "The job's state does not allow the move.",
         (

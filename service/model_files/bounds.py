@@ -6,6 +6,7 @@ from service.calling.methods import MOST_MESSAGE_BYTES
 from service.calling.requests import most_items
 from service.model_files.layout import refused
 from service.modelling.findings import LONGEST_FINDING
+from service.modelling.golden import MOST_BYTES
 from traind.v1 import jobs_pb2, model_files_pb2, models_pb2
 
 # Of what a Model tells, and of what a Job does: each must fit into a message, with names and times beside it.
@@ -20,6 +21,9 @@ def check_bounds(file: model_files_pb2.ModelFile) -> None:
             raise refused(f"has {len(value):,} {descriptor.name}, where at most {most:,} are taken", limit=most)
     _check_told("model", _model(file))
     _check_told("job", _job(file))
+    size = file.golden.ByteSize()
+    if size > MOST_BYTES:
+        raise refused(f"has golden rows of {size:,} bytes, where at most {MOST_BYTES:,} are taken", limit=MOST_BYTES)
     if any(len(found.message) > LONGEST_FINDING for found in (*file.findings, *file.job_findings)):
         raise refused(f"has a finding of more than {LONGEST_FINDING:,} characters", limit=LONGEST_FINDING)
 

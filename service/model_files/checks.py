@@ -86,6 +86,8 @@ def check_file(file: model_files_pb2.ModelFile, most_parameters: int) -> Checked
     if file.best_epoch > checked.epoch or checked.epoch > file.epochs:
         raise refused(f"tells of the best epoch {file.best_epoch} and of {checked.epoch} of {file.epochs} epochs")
     _check_confusion(file.confusion, target)
+    if file.HasField("golden"):
+        _check_golden(file.golden, fitted, target)
     return checked
 
 
@@ -99,11 +101,11 @@ def _check_texts(file: model_files_pb2.ModelFile) -> None:
         raise refused(f"breaks a rule: {broken[0].field} {broken[0].description}")
     try:
         requests.check(told.origin)
-        slug = references.parse_reference("models", file.origin.model, file.origin.user, "origin.model").slug
+        model = references.parse_reference("models", file.origin.model, file.origin.user, "origin.model")
     except InvalidField as error:
         raise refused(f"tells of no origin: {error.message}") from None
-    if not references.SLUG.fullmatch(slug):
-        raise refused(f"tells of a model {shown(slug)}, which no server could have named so")
+    if model.alias or not references.SLUG.fullmatch(model.slug):
+        raise refused(f"tells of a model {shown(file.origin.model)}, which no server could have named so")
     if requests.holds_controls(file.display_name):
         raise refused(f"has a display name that cannot be shown: {shown(file.display_name)}")
     if not _VERSION.fullmatch(file.engine):
@@ -261,6 +263,18 @@ def _check_rows(file: model_files_pb2.ModelFile) -> ModelRows | None:
     if not told or train & val or (train | val) >> rows.row_count:
         raise refused(f"tells of {rows.row_count:,} rows, and not once of each whether it was trained with or held out")
     return ModelRows(rows.row_count, rows.train_rows, rows.val_rows)
+
+
+def _check_golden(golden: model_files_pb2.GoldenRows, fitted: Fitted, target: Target) -> None:
+    """Rows of the model's columns with an answer to each; what the model says of them is asked with its weights."""
+    counts = {max(len(column.numbers), len(column.strings)) for column in golden.columns}
+    rows = counts.pop() if len(counts) == 1 and len(golden.columns) == len(fitted.columns) else 0
+    shapes = [(golden.predictions, len(target.names))]
+    shapes += [(golden.probabilities, len(target.classes))] if golden.HasField("probabilities") else []
+    shapes += [(golden.deviations, len(target.names))] if golden.HasField("deviations") else []
+    fits = all(list(tensor.shape) == [rows, width] and len(tensor.values) == rows * width for tensor, width in shapes)
+    if not rows or not fits:
+        raise refused("has golden rows that are not of its columns, or without an answer to each")
 
 
 def _check_confusion(matrices: Sequence[tables_pb2.ConfusionMatrix], target: Target) -> None:

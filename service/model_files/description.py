@@ -12,12 +12,15 @@ from google.protobuf.message import Message
 
 from service.errors import DataCorrupt, InvalidModelFile, shown
 from service.model_files.layout import EXPORT_AGAIN, read_json, refused
+from service.modelling.golden import decode as decode_golden
 from service.modelling.predictor import decode_preprocessing, encode_preprocessing
 from service.store.records import JobRow, ModelRow, ModelRows, SeriesRow
 from traind.v1 import model_files_pb2, models_pb2, specs_pb2, tables_pb2
 from traind.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+# Of files without what is new in format 2, so that older servers take them.
+FORMAT_WITHOUT_GOLDEN = 1
 # Figures of the history: an import stores them in one transaction, in which nobody else writes to SQLite; 100,000 of
 # them, with their events, take 1.3 s of a processor.
 MOST_FIGURES = 200_000
@@ -36,10 +39,11 @@ def describe(
     job_findings: Sequence[tables_pb2.Finding],
     history: Sequence[SeriesRow],
     rows: ModelRows | None,
+    golden: bytes | None,
 ) -> model_files_pb2.ModelFile:
     """Everything that rows tell of a model. Raises DataCorrupt."""
     return model_files_pb2.ModelFile(
-        format=FORMAT,
+        format=FORMAT_WITHOUT_GOLDEN if golden is None else FORMAT,
         written_by=__version__,
         origin=_origin(model, job),
         display_name=model.display_name,
@@ -61,6 +65,7 @@ def describe(
         engine=model.engine,
         history=[_filed(series, job) for series in history],
         rows=None if rows is None else _split(rows),
+        golden=None if golden is None else decode_golden(golden),
     )
 
 

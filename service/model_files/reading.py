@@ -9,13 +9,15 @@ from service.errors import TraindError
 from service.model_files.checks import Checked, check_file
 from service.model_files.description import decode
 from service.model_files.layout import check_entries, encode_header, read_layout, refused
-from service.modelling import networks, tensors
+from service.modelling import golden, networks, tensors
 from service.modelling.predictor import Predictor
-from traind.v1 import tables_pb2
+from traind.v1 import model_files_pb2, tables_pb2
 
 Column = tables_pb2.Column
 # A value of a row that every model takes, or refuses in words.
 _MOMENT = "2024-02-29T12:00:00Z"
+# How a model that holds together on paper may fail in the middle of its work.
+_NO_ANSWER = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def read_model(path: Path, most_parameters: int) -> ReadModel:
     if not tensors.all_finite(found):
         raise refused("has weights that are NaN or infinite, and would answer nothing else")
     _try(predictor)
+    _check_golden(predictor, checked.file)
     return ReadModel(checked, weights, predictor)
 
 
@@ -88,8 +91,21 @@ def _try(predictor: Predictor) -> None:
         predictor.predict(table_from_values([_value(column) for column in inputs], inputs), hidden=True)
     except TraindError:
         return  # In words: a model may refuse this row, as it may any.
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+    except _NO_ANSWER:
         raise refused("has a model that cannot answer a row of its own columns") from None
+
+
+def _check_golden(predictor: Predictor, file: model_files_pb2.ModelFile) -> None:
+    """Raise InvalidModelFile unless the model answers its golden rows, where it has some, as it did."""
+    try:
+        difference = golden.find_difference(predictor, file.golden) if file.HasField("golden") else None
+    except _NO_ANSWER:
+        raise refused("has a model that cannot answer its golden rows") from None
+    if difference is not None:
+        raise refused(
+            f"has a model that answers otherwise here than where it was trained: {difference}",
+            f"train it again here, or take it into a server of traind {file.engine}, which trained it",
+        )
 
 
 def _value(column: tables_pb2.Column) -> tables_pb2.ColumnValues:

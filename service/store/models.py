@@ -4,14 +4,24 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, select, update
+from sqlalchemy import RowMapping, Select, delete, exists, insert, select, update
 
+from service.store import artifacts
 from service.store.clock import clock
 from service.store.database import Connection
 from service.store.insertion import insert_or_ignore
 from service.store.paging import newest_first
 from service.store.records import ModelRow, ModelRows
-from service.store.tables import ENDED_STATES, job, model, model_rows, model_version, user_
+from service.store.tables import (
+    ENDED_STATES,
+    job,
+    model,
+    model_alias,
+    model_golden,
+    model_rows,
+    model_version,
+    user_,
+)
 
 
 def add_version(
@@ -84,13 +94,43 @@ def find_rows(connection: Connection, version_id: str) -> ModelRows | None:
     return None if row is None else ModelRows(row.row_count, bytes(row.train_rows), bytes(row.val_rows))
 
 
-def find(connection: Connection, owner_id: str, slug: str, version: int | None) -> ModelRow | None:
-    """The owner's model; without a version the newest one."""
+def add_golden(connection: Connection, version_id: str, golden: bytes) -> None:
+    """Keep what a version answered when it was trained."""
+    connection.execute(insert(model_golden).values(version_id=version_id, golden=golden))
+
+
+def find_golden(connection: Connection, version_id: str) -> bytes | None:
+    """What a version answered when it was trained; None for one that was made before that was kept."""
+    found = connection.execute(select(model_golden.c.golden).where(model_golden.c.version_id == version_id)).scalar()
+    return None if found is None else bytes(found)
+
+
+def find(connection: Connection, owner_id: str, slug: str, version: int | None, alias: str = "") -> ModelRow | None:
+    """The owner's model; without a version that of the alias, and without an alias the newest one.
+
+    An alias is looked up in the same statement, so that it points to one version however often it is switched.
+    """
     query = _models().where(model.c.owner_id == owner_id, model.c.slug == slug)
     if version is not None:
         query = query.where(model_version.c.version == version)
+    if alias:
+        query = query.join(model_alias, model_alias.c.version_id == model_version.c.id)
+        query = query.where(model_alias.c.alias == alias)
     row = connection.execute(query.order_by(model_version.c.version.desc()).limit(1)).mappings().first()
     return None if row is None else _row(row)
+
+
+def is_there(connection: Connection, version_id: str) -> bool:
+    """Whether a version was not deleted."""
+    return bool(connection.execute(select(exists().where(model_version.c.id == version_id))).scalar())
+
+
+def delete_version(connection: Connection, version_id: str) -> None:
+    """Forget a version and let go of its weights. No alias may point to it: hold the model before, by aliases.lock."""
+    for table in (model_rows, model_golden):
+        connection.execute(delete(table).where(table.c.version_id == version_id))
+    connection.execute(delete(model_version).where(model_version.c.id == version_id))
+    artifacts.release(connection, f"model:{version_id}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +154,7 @@ def find_maker(connection: Connection, owner_id: str, slug: str, version: int | 
     """
     named = (model.c.owner_id == owner_id) & (model.c.slug == slug)
     last = connection.execute(select(model.c.last_version).where(named)).scalar_one_or_none() or 0
-    place = (1 if version is None else version) - last - 1
+    place = 0 if version is None else version - last - 1
     if place < 0:
         return None
     makers = select(job.c.id, job.c.state).where(

@@ -218,6 +218,18 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class AliasRow:
+    """A name that points to one version of a model."""
+
+    owner_name: str
+    slug: str
+    alias: str
+    version: int
+    etag: str
+    updated_at: float
+
+
+@dataclass(frozen=True)
 class ModelRows:
     """Which rows of its data set a model saw: a bit for each row, the least significant of a byte first."""
 

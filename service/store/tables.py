@@ -355,6 +355,18 @@ Index(
     model_version.c.id.desc(),
 )
 
+# A name for one version of a model; to switch it is one UPDATE, so that every reader finds one version.
+model_alias = Table(
+    "model_alias",
+    metadata,
+    Column("model_id", Text, ForeignKey("model.id"), primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version_id", Text, ForeignKey("model_version.id"), nullable=False, index=True),
+    # Another one after each switch.
+    Column("etag", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
 # Which rows of its data set a version was trained with and which were held out: a bit for each row, the least
 # significant of a byte first. In a table of its own, so that lists of models do not read it.
 model_rows = Table(
@@ -364,4 +376,14 @@ model_rows = Table(
     Column("row_count", BigInteger, nullable=False),
     Column("train_rows", LargeBinary, nullable=False),
     Column("val_rows", LargeBinary, nullable=False),
+)
+
+# Rows of its data set and what the version answered for them when it was trained; versions that were made before there
+# were any have none.
+model_golden = Table(
+    "model_golden",
+    metadata,
+    Column("version_id", Text, ForeignKey("model_version.id"), primary_key=True),
+    # GoldenRows of the contract in its binary form.
+    Column("golden", LargeBinary, nullable=False),
 )

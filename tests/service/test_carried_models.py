@@ -77,7 +77,7 @@ def predicted(lab, model):
 
 def counts(lab):
     """How many rows there are of what an import makes."""
-    tables = ("job", "model", "model_version", "model_rows", "event", "series", "metric", "artifact")
+    tables = ("job", "model", "model_version", "model_rows", "model_golden", "event", "series", "metric", "artifact")
     with lab.app.database.read() as connection:
         return {name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar() for name in tables}
 

@@ -15,8 +15,8 @@ from traind.aio.uploading import patience, send_file
 from traind.errors import ConnectionFailed
 from traind.files import writing
 from traind.measured import Split, decode_split
-from traind.model_view import Evaluation, ModelView, answer_bytes, encode_loss, nested
-from traind.names import name_of
+from traind.model_view import Alias, Evaluation, ModelView, answer_bytes, encode_loss, nested
+from traind.names import model_of, name_of
 from traind.predictions import decode_prediction
 from traind.rows import encode_rows, parts
 from traind.tables_in import read_table
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # In the class itself `list` is the verb.
 _Models = list["AsyncModel"]
+_Aliases = list["Alias"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,6 +60,18 @@ class AsyncModel(ModelView):
         """See Models.export."""
         return await self._models.export(self, path, overwrite=overwrite)
 
+    async def set_alias(self, alias: str, *, etag: str = "") -> Alias:
+        """Point an alias to this version; see Models.set_alias."""
+        return await self._models.set_alias(self, alias, self.version, etag=etag)
+
+    async def delete_alias(self, alias: str, *, etag: str = "") -> None:
+        """See Models.delete_alias."""
+        await self._models.delete_alias(self, alias, etag=etag)
+
+    async def delete(self) -> None:
+        """See Models.delete."""
+        await self._models.delete(self)
+
 
 class AsyncModels:
     """The models of one server."""
@@ -67,7 +80,10 @@ class AsyncModels:
         self._transport = transport
 
     async def get(self, name: str) -> AsyncModel:
-        """The newest version of `churn`, or `churn:3`, or `models/kim.churn/versions/3`. Raises NotFound."""
+        """The newest version of `churn`; or `churn:3`, `churn@champion`, `models/kim.churn/versions/3`.
+
+        Raises NotFound.
+        """
         return AsyncModel(await self._transport().call(methods.GET_MODEL, models_pb2.GetModelRequest(name=name)), self)
 
     def list(self, *, page_size: int = 0) -> AsyncListing[AsyncModel]:
@@ -79,6 +95,36 @@ class AsyncModels:
             return [AsyncModel(message, self) for message in page.models], page.next_page_token
 
         return AsyncListing(fetch, "models")
+
+    async def delete(self, model: str | AsyncModel) -> None:
+        """Delete one version, `churn:3`; its number is never given again.
+
+        Raises Conflict while an alias points to it.
+        """
+        await self._transport().call(methods.DELETE_MODEL, models_pb2.DeleteModelRequest(name=name_of(model)))
+
+    async def set_alias(self, model: str | AsyncModel, alias: str, version: int, *, etag: str = "") -> Alias:
+        """Point an alias of a model to one of its versions: from then on `churn@champion` means that one.
+
+        With the `etag` of an Alias only if nobody has set or deleted it since; raises Conflict else.
+        """
+        request = models_pb2.SetAliasRequest(name=model_of(name_of(model)), alias=alias, version=version, etag=etag)
+        return Alias(await self._transport().call(methods.SET_ALIAS, request))
+
+    async def alias(self, model: str | AsyncModel, alias: str) -> Alias:
+        """Where an alias points, and its etag. Raises NotFound."""
+        request = models_pb2.GetAliasRequest(name=f"{model_of(name_of(model))}/aliases/{alias}")
+        return Alias(await self._transport().call(methods.GET_ALIAS, request))
+
+    async def aliases(self, model: str | AsyncModel) -> _Aliases:
+        """All aliases of a model, by name."""
+        request = models_pb2.ListAliasesRequest(parent=model_of(name_of(model)))
+        return [Alias(one) for one in (await self._transport().call(methods.LIST_ALIASES, request)).aliases]
+
+    async def delete_alias(self, model: str | AsyncModel, alias: str, *, etag: str = "") -> None:
+        """Delete an alias; its version stays. With an `etag` as in set_alias."""
+        name = f"{model_of(name_of(model))}/aliases/{alias}"
+        await self._transport().call(methods.DELETE_ALIAS, models_pb2.DeleteAliasRequest(name=name, etag=etag))
 
     async def weights(self, model: str | AsyncModel) -> dict[str, Any]:
         """Weights by name as nested lists in their shapes. Raises TooLarge above 200,000 parameters."""

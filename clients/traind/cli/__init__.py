@@ -33,7 +33,7 @@ COMMANDS = {
     "compare": ("traind.cli.compare:compare", "Put jobs beside each other: parameters, figures, losses."),
     "queue": ("traind.cli.queue:queue", "Tell who holds the server's slots, and who waits and why."),
     "predict": ("traind.cli.predict:predict", "Predict for the rows of a CSV file."),
-    "models": ("traind.cli.models:models", "List, show and measure models; their weights."),
+    "models": ("traind.cli.models:models", "List, show, measure, remove models; their aliases."),
     "export": ("traind.cli.carry:export", "Write a model into one file, for another server."),
     "import": ("traind.cli.carry:import_", "Make a model of a file that an export wrote."),
     "data": ("traind.cli.data:data", "Push, list, show, profile, look into and remove data sets."),

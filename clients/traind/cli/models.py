@@ -35,7 +35,7 @@ SHOWN_HASH = 12
 
 @click.group(name="models")
 def models() -> None:
-    """Models that jobs made. A MODEL is churn, churn:3 or kim.churn:3."""
+    """Models that jobs made. A MODEL is churn, churn:3, churn@champion or kim.churn:3."""
 
 
 @models.command(name="list")
@@ -72,6 +72,7 @@ def _show(found: Model) -> None:
         [
             ("name", found.name),
             ("display name", found.message.display_name),
+            ("aliases", ", ".join(found.aliases)),
             ("job", found.job),
             ("dataset", found.dataset),
             ("network", found.message.spec.network.WhichOneof("kind") or ""),
@@ -89,6 +90,58 @@ def _show(found: Model) -> None:
     )
     for split, confusion in found.confusion.items():
         show_confusion(confusion, split)
+
+
+@models.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+def rm(models: tuple[str, ...]) -> None:
+    """Remove versions, each named like churn:3. One that an alias points to stays, and so do jobs."""
+    server = client()
+    for one in models:
+        server.models.delete(find_model(server, one))
+        hint(f"removed {one}")
+
+
+@models.command()
+@click.argument("model")
+@click.argument("alias")
+@click.option("--etag", default="", help="Only if the alias has this etag still; see traind models aliases.")
+def alias(model: str, alias: str, etag: str) -> None:
+    """Point ALIAS to a version, churn:3, or to the newest of churn; callers then write churn@ALIAS."""
+    server = client()
+    found = server.models.get(find_model(server, model))
+    made = found.set_alias(alias, etag=etag)
+    click.echo(made.message.name)
+    hint(f"      {made.name} is {short_name(made.model)}")
+
+
+@models.command()
+@click.argument("model")
+@output_option
+def aliases(model: str, output: str) -> None:
+    """List where the aliases of a model point, with their etags."""
+    server = client()
+    found = server.models.aliases(find_model(server, model))
+    rows = [(one.name, short_name(one.model), one.etag, f"{one.update_time:%Y-%m-%d %H:%M}") for one in found]
+    show(
+        output,
+        [as_json(one.message) for one in found],
+        table=lambda: show_table(("ALIAS", "MODEL", "ETAG", "SET"), rows),
+        ids=[one.message.name for one in found],
+        records=[one.record() for one in found],
+        several=True,
+    )
+
+
+@models.command()
+@click.argument("model")
+@click.argument("alias")
+@click.option("--etag", default="", help="Only if the alias has this etag still.")
+def unalias(model: str, alias: str, etag: str) -> None:
+    """Delete ALIAS of a model; its version stays."""
+    server = client()
+    server.models.delete_alias(find_model(server, model), alias, etag=etag)
+    hint(f"deleted {alias}")
 
 
 def _origin(found: Model) -> list[tuple[str, str]]:

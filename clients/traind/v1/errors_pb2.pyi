@@ -84,6 +84,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT, HTTP 400. The file is no model that this server can take: it is damaged, was not written by an
     export, or by that of a newer version.
     """
+    ALIAS_MOVED: _ErrorReason.ValueType  # 28
+    """ABORTED, HTTP 409. The alias is not what the etag tells: somebody has set or deleted it since."""
+    MODEL_IN_USE: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION, HTTP 400. An alias points to the version."""
+    PREDICTIONS_CHANGED: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION, HTTP 400. The model answers its golden rows otherwise than when it was trained; it does not answer
+    anything else until it does again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a refused call. It stands in `google.rpc.ErrorInfo.reason` (domain `traind`) of the error's details,
@@ -154,5 +162,13 @@ run, or to cancel some; not to send the call again at once.
 INVALID_MODEL_FILE: ErrorReason.ValueType  # 27
 """INVALID_ARGUMENT, HTTP 400. The file is no model that this server can take: it is damaged, was not written by an
 export, or by that of a newer version.
+"""
+ALIAS_MOVED: ErrorReason.ValueType  # 28
+"""ABORTED, HTTP 409. The alias is not what the etag tells: somebody has set or deleted it since."""
+MODEL_IN_USE: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION, HTTP 400. An alias points to the version."""
+PREDICTIONS_CHANGED: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION, HTTP 400. The model answers its golden rows otherwise than when it was trained; it does not answer
+anything else until it does again.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -236,7 +236,9 @@ class EvaluateSpec(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model: `churn`, `models/kim.churn`, `models/kim.churn/versions/3`."""
+    """The model: `churn`, `churn@champion`, `models/kim.churn`, `models/kim.churn/versions/3`. The job keeps the version that
+    this means when it is submitted.
+    """
     @_builtins.property
     def loss(self) -> _losses_pb2.Loss:
         """The loss to report; absent = the one it was trained with."""

@@ -52,8 +52,9 @@ class ModelFile(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    GOLDEN_FIELD_NUMBER: _builtins.int
     format: _builtins.int
-    """1."""
+    """2, or 1 of a file without golden rows."""
     written_by: _builtins.str
     """traind's version that wrote the file."""
     display_name: _builtins.str
@@ -118,6 +119,10 @@ class ModelFile(_message.Message):
     def rows(self) -> _models_pb2.RowSplit:
         """Which rows it was trained with; absent where that was not recorded, and for more than 14,000,000 rows."""
 
+    @_builtins.property
+    def golden(self) -> Global___GoldenRows:
+        """Since format 2. Absent of a model that was made by a traind that kept none, or of rows too large to be kept."""
+
     def __init__(
         self,
         *,
@@ -142,14 +147,95 @@ class ModelFile(_message.Message):
         engine: _builtins.str = ...,
         history: _abc.Iterable[Global___FiledSeries] | None = ...,
         rows: _models_pb2.RowSplit | None = ...,
+        golden: Global___GoldenRows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "resolved", b"resolved", "rows", b"rows", "spec", b"spec", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["golden", b"golden", "origin", b"origin", "resolved", b"resolved", "rows", b"rows", "spec", b"spec", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "confusion", b"confusion", "display_name", b"display_name", "engine", b"engine", "epochs", b"epochs", "findings", b"findings", "format", b"format", "history", b"history", "inputs", b"inputs", "job_findings", b"job_findings", "metrics", b"metrics", "origin", b"origin", "outputs", b"outputs", "parameter_count", b"parameter_count", "preprocessing", b"preprocessing", "resolved", b"resolved", "rows", b"rows", "spec", b"spec", "train", b"train", "weights_sha256", b"weights_sha256", "written_by", b"written_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "confusion", b"confusion", "display_name", b"display_name", "engine", b"engine", "epochs", b"epochs", "findings", b"findings", "format", b"format", "golden", b"golden", "history", b"history", "inputs", b"inputs", "job_findings", b"job_findings", "metrics", b"metrics", "origin", b"origin", "outputs", b"outputs", "parameter_count", b"parameter_count", "preprocessing", b"preprocessing", "resolved", b"resolved", "rows", b"rows", "spec", b"spec", "train", b"train", "weights_sha256", b"weights_sha256", "written_by", b"written_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelFile: _TypeAlias = ModelFile  # noqa: Y015
+
+@_typing.final
+class GoldenRows(_message.Message):
+    """At most 8 rows of the data set and what the model answered for them when it was trained, at most 256 KiB in all. A server
+    asks the model again whenever it loads it, and serves it only if it answers the same.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    DEVIATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___GoldenColumn]:
+        """A column for each of the model's inputs, in their order."""
+
+    @_builtins.property
+    def predictions(self) -> _tables_pb2.Tensor:
+        """[rows, targets]: numbers in the targets' units. [rows, 1]: the number of the class, counted from 0."""
+
+    @_builtins.property
+    def probabilities(self) -> _tables_pb2.Tensor:
+        """[rows, classes]: as Predict answers them; absent for numbers and of a perceptron."""
+
+    @_builtins.property
+    def deviations(self) -> _tables_pb2.Tensor:
+        """[rows, targets]: of a model of `gaussian_nll`, as Predict answers them; else absent."""
+
+    def __init__(
+        self,
+        *,
+        columns: _abc.Iterable[Global___GoldenColumn] | None = ...,
+        predictions: _tables_pb2.Tensor | None = ...,
+        probabilities: _tables_pb2.Tensor | None = ...,
+        deviations: _tables_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deviations", b"deviations", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "deviations", b"deviations", "predictions", b"predictions", "probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldenRows: _TypeAlias = GoldenRows  # noqa: Y015
+
+@_typing.final
+class GoldenColumn(_message.Message):
+    """The values of a column, as in ColumnValues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    STRINGS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One for each row of a column of numbers."""
+
+    @_builtins.property
+    def strings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One for each row of any other column."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """True where the value is missing; empty if none is."""
+
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[_builtins.float] | None = ...,
+        strings: _abc.Iterable[_builtins.str] | None = ...,
+        missing: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "numbers", b"numbers", "strings", b"strings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldenColumn: _TypeAlias = GoldenColumn  # noqa: Y015
 
 @_typing.final
 class FiledSeries(_message.Message):

@@ -26,13 +26,14 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from traind.v1 import losses_pb2 as traind_dot_v1_dot_losses__pb2
 from traind.v1 import specs_pb2 as traind_dot_v1_dot_specs__pb2
 from traind.v1 import tables_pb2 as traind_dot_v1_dot_tables__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xd0\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\tconfusion\x18\x10 \x03(\x0b\x32\x1a.traind.v1.ConfusionMatrixB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x06origin\x18\x11 \x01(\x0b\x32\x11.traind.v1.OriginB\x04\xe2\x41\x01\x03\"\x9c\x01\n\x06Origin\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x15\n\x03job\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07\x64\x61taset\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x16\n\x04user\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"/\n\x0fGetSplitRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"|\n\x08RowSplit\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x13\n\x0btrain_count\x18\x03 \x01(\x03\x12\x12\n\ntrain_rows\x18\x04 \x01(\x0c\x12\x11\n\tval_count\x18\x05 \x01(\x03\x12\x10\n\x08val_rows\x18\x06 \x01(\x0c\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\xb8\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding\x12-\n\tconfusion\x18\x06 \x01(\x0b\x32\x1a.traind.v1.ConfusionMatrix\"2\n\x12\x45xportModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"J\n\x13\x45xportModelResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x9c\x01\n\x12ImportModelRequest\x12\x1e\n\x06upload\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x41\n\x08model_id\x18\x02 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12#\n\nrequest_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x32\xd9\x07\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\x8d\x01\n\x08GetSplit\x12\x1a.traind.v1.GetSplitRequest\x1a\x13.traind.v1.RowSplit\"P\xda\x41\x04name\x82\xd3\xe4\x93\x02\x43\x12\x19/v1/{name=models/*}:splitZ&\x12$/v1/{name=models/*/versions/*}:split\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*\x12\xa2\x01\n\x0b\x45xportModel\x12\x1d.traind.v1.ExportModelRequest\x1a\x1e.traind.v1.ExportModelResponse\"R\xda\x41\x04name\x82\xd3\xe4\x93\x02\x45\x12\x1a/v1/{name=models/*}:exportZ\'\x12%/v1/{name=models/*/versions/*}:export0\x01\x12n\n\x0bImportModel\x12\x1d.traind.v1.ImportModelRequest\x1a\x10.traind.v1.Model\".\xda\x41\x0fupload,model_id\x82\xd3\xe4\x93\x02\x16\"\x11/v1/models:import:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16traind/v1/models.proto\x12\ttraind.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16traind/v1/losses.proto\x1a\x15traind/v1/specs.proto\x1a\x16traind/v1/tables.proto\"\xe7\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03job\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x64\x61taset\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12(\n\x04spec\x18\x05 \x01(\x0b\x32\x14.traind.v1.TrainSpecB\x04\xe2\x41\x01\x03\x12\'\n\x06inputs\x18\x06 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07outputs\x18\x07 \x03(\x0b\x32\x11.traind.v1.ColumnB\x04\xe2\x41\x01\x03\x12(\n\x07metrics\x18\x08 \x03(\x0b\x32\x11.traind.v1.MetricB\x04\xe2\x41\x01\x03\x12*\n\x08\x66indings\x18\t \x03(\x0b\x32\x12.traind.v1.FindingB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fparameter_count\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eweights_sha256\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbest_epoch\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\tconfusion\x18\x10 \x03(\x0b\x32\x1a.traind.v1.ConfusionMatrixB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x65ngine\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x06origin\x18\x11 \x01(\x0b\x32\x11.traind.v1.OriginB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61liases\x18\x12 \x03(\tB\x04\xe2\x41\x01\x03\"\x82\x01\n\nModelAlias\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x9c\x01\n\x06Origin\x12\x17\n\x05model\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x15\n\x03job\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x07\x64\x61taset\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x16\n\x04user\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0fGetModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"U\n\x11ListModelsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x04\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.traind.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x11GetWeightsRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"~\n\x07Weights\x12\x30\n\x07weights\x18\x01 \x03(\x0b\x32\x1f.traind.v1.Weights.WeightsEntry\x1a\x41\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12 \n\x05value\x18\x02 \x01(\x0b\x32\x11.traind.v1.Tensor:\x02\x38\x01\"/\n\x0fGetSplitRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"|\n\x08RowSplit\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\x12\x13\n\x0btrain_count\x18\x03 \x01(\x03\x12\x12\n\ntrain_rows\x18\x04 \x01(\x0c\x12\x11\n\tval_count\x18\x05 \x01(\x03\x12\x10\n\x08val_rows\x18\x06 \x01(\x0c\"\xa1\x01\n\x14\x45valuateModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x07\x64\x61taset\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12#\n\x04loss\x18\x03 \x01(\x0b\x32\x0f.traind.v1.LossB\x04\xe2\x41\x01\x01\x12\x1d\n\x03\x64of\x18\x04 \x01(\x03\x42\x0b\xe2\x41\x01\x01\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x42\x06\n\x04_dof\"\xb8\x01\n\nEvaluation\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\"\n\x07metrics\x18\x04 \x03(\x0b\x32\x11.traind.v1.Metric\x12$\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x12.traind.v1.Finding\x12-\n\tconfusion\x18\x06 \x01(\x0b\x32\x1a.traind.v1.ConfusionMatrix\"2\n\x12\x45xportModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"J\n\x13\x45xportModelResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x9c\x01\n\x12ImportModelRequest\x12\x1e\n\x06upload\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x41\n\x08model_id\x18\x02 \x01(\tB/\xe2\x41\x01\x01\xbaH(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$\x12#\n\nrequest_id\x18\x03 \x01(\tB\x0f\xe2\x41\x01\x01\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"2\n\x12\x44\x65leteModelRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\xab\x01\n\x0fSetAliasRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12;\n\x05\x61lias\x18\x02 \x01(\tB,\xe2\x41\x01\x02\xbaH%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$\x12\"\n\x07version\x18\x03 \x01(\x03\x42\x11\xe2\x41\x01\x02\xbaH\n\"\x08\x18\xff\xff\xff\xff\x07(\x01\x12\x19\n\x04\x65tag\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@\"/\n\x0fGetAliasRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"4\n\x12ListAliasesRequest\x12\x1e\n\x06parent\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"=\n\x13ListAliasesResponse\x12&\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x15.traind.v1.ModelAlias\"M\n\x12\x44\x65leteAliasRequest\x12\x1c\n\x04name\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x04\x65tag\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x01\xbaH\x04r\x02\x18@2\xc2\x0c\n\x0cModelService\x12~\n\x08GetModel\x12\x1a.traind.v1.GetModelRequest\x1a\x10.traind.v1.Model\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37\x12\x13/v1/{name=models/*}Z \x12\x1e/v1/{name=models/*/versions/*}\x12]\n\nListModels\x12\x1c.traind.v1.ListModelsRequest\x1a\x1d.traind.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x94\x01\n\nGetWeights\x12\x1c.traind.v1.GetWeightsRequest\x1a\x12.traind.v1.Weights\"T\xda\x41\x04name\x82\xd3\xe4\x93\x02G\x12\x1b/v1/{name=models/*}:weightsZ(\x12&/v1/{name=models/*/versions/*}:weights\x12\x8d\x01\n\x08GetSplit\x12\x1a.traind.v1.GetSplitRequest\x1a\x13.traind.v1.RowSplit\"P\xda\x41\x04name\x82\xd3\xe4\x93\x02\x43\x12\x19/v1/{name=models/*}:splitZ&\x12$/v1/{name=models/*/versions/*}:split\x12\xad\x01\n\rEvaluateModel\x12\x1f.traind.v1.EvaluateModelRequest\x1a\x15.traind.v1.Evaluation\"d\xda\x41\x0cname,dataset\x82\xd3\xe4\x93\x02O\"\x1c/v1/{name=models/*}:evaluate:\x01*Z,\"\'/v1/{name=models/*/versions/*}:evaluate:\x01*\x12\xa2\x01\n\x0b\x45xportModel\x12\x1d.traind.v1.ExportModelRequest\x1a\x1e.traind.v1.ExportModelResponse\"R\xda\x41\x04name\x82\xd3\xe4\x93\x02\x45\x12\x1a/v1/{name=models/*}:exportZ\'\x12%/v1/{name=models/*/versions/*}:export0\x01\x12n\n\x0bImportModel\x12\x1d.traind.v1.ImportModelRequest\x1a\x10.traind.v1.Model\".\xda\x41\x0fupload,model_id\x82\xd3\xe4\x93\x02\x16\"\x11/v1/models:import:\x01*\x12\x8a\x01\n\x0b\x44\x65leteModel\x12\x1d.traind.v1.DeleteModelRequest\x1a\x16.google.protobuf.Empty\"D\xda\x41\x04name\x82\xd3\xe4\x93\x02\x37*\x1e/v1/{name=models/*/versions/*}Z\x15*\x13/v1/{name=models/*}\x12{\n\x08SetAlias\x12\x1a.traind.v1.SetAliasRequest\x1a\x15.traind.v1.ModelAlias\"<\xda\x41\x12name,alias,version\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=models/*}:setAlias:\x01*\x12k\n\x08GetAlias\x12\x1a.traind.v1.GetAliasRequest\x1a\x15.traind.v1.ModelAlias\",\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/{name=models/*/aliases/*}\x12|\n\x0bListAliases\x12\x1d.traind.v1.ListAliasesRequest\x1a\x1e.traind.v1.ListAliasesResponse\".\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/{parent=models/*}/aliases\x12r\n\x0b\x44\x65leteAlias\x12\x1d.traind.v1.DeleteAliasRequest\x1a\x16.google.protobuf.Empty\",\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1f*\x1d/v1/{name=models/*/aliases/*}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,6 +74,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['origin']._loaded_options = None
   _globals['_MODEL'].fields_by_name['origin']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['aliases']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['aliases']._serialized_options = b'\342A\001\003'
+  _globals['_MODELALIAS'].fields_by_name['name']._loaded_options = None
+  _globals['_MODELALIAS'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_MODELALIAS'].fields_by_name['version']._loaded_options = None
+  _globals['_MODELALIAS'].fields_by_name['version']._serialized_options = b'\342A\001\003'
+  _globals['_MODELALIAS'].fields_by_name['etag']._loaded_options = None
+  _globals['_MODELALIAS'].fields_by_name['etag']._serialized_options = b'\342A\001\003'
+  _globals['_MODELALIAS'].fields_by_name['update_time']._loaded_options = None
+  _globals['_MODELALIAS'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ORIGIN'].fields_by_name['model']._loaded_options = None
   _globals['_ORIGIN'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_ORIGIN'].fields_by_name['job']._loaded_options = None
@@ -109,6 +120,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\342A\001\001\272H(r&2$^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$'
   _globals['_IMPORTMODELREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_IMPORTMODELREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001\272H\010r\003\260\001\001\330\001\001'
+  _globals['_DELETEMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_SETALIASREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_SETALIASREQUEST'].fields_by_name['alias']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['alias']._serialized_options = b'\342A\001\002\272H%r#2!^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
+  _globals['_SETALIASREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['version']._serialized_options = b'\342A\001\002\272H\n\"\010\030\377\377\377\377\007(\001'
+  _globals['_SETALIASREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
+  _globals['_GETALIASREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETALIASREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_LISTALIASESREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTALIASESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_DELETEALIASREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEALIASREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_DELETEALIASREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEALIASREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001\272H\004r\002\030@'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\332A\004name\202\323\344\223\0027\022\023/v1/{name=models/*}Z \022\036/v1/{name=models/*/versions/*}'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
@@ -123,36 +152,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ExportModel']._serialized_options = b'\332A\004name\202\323\344\223\002E\022\032/v1/{name=models/*}:exportZ\'\022%/v1/{name=models/*/versions/*}:export'
   _globals['_MODELSERVICE'].methods_by_name['ImportModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ImportModel']._serialized_options = b'\332A\017upload,model_id\202\323\344\223\002\026\"\021/v1/models:import:\001*'
-  _globals['_MODEL']._serialized_start=259
-  _globals['_MODEL']._serialized_end=851
-  _globals['_ORIGIN']._serialized_start=854
-  _globals['_ORIGIN']._serialized_end=1010
-  _globals['_GETMODELREQUEST']._serialized_start=1012
-  _globals['_GETMODELREQUEST']._serialized_end=1059
-  _globals['_LISTMODELSREQUEST']._serialized_start=1061
-  _globals['_LISTMODELSREQUEST']._serialized_end=1146
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1148
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1227
-  _globals['_GETWEIGHTSREQUEST']._serialized_start=1229
-  _globals['_GETWEIGHTSREQUEST']._serialized_end=1278
-  _globals['_WEIGHTS']._serialized_start=1280
-  _globals['_WEIGHTS']._serialized_end=1406
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1341
-  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1406
-  _globals['_GETSPLITREQUEST']._serialized_start=1408
-  _globals['_GETSPLITREQUEST']._serialized_end=1455
-  _globals['_ROWSPLIT']._serialized_start=1457
-  _globals['_ROWSPLIT']._serialized_end=1581
-  _globals['_EVALUATEMODELREQUEST']._serialized_start=1584
-  _globals['_EVALUATEMODELREQUEST']._serialized_end=1745
-  _globals['_EVALUATION']._serialized_start=1748
-  _globals['_EVALUATION']._serialized_end=1932
-  _globals['_EXPORTMODELREQUEST']._serialized_start=1934
-  _globals['_EXPORTMODELREQUEST']._serialized_end=1984
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=1986
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=2060
-  _globals['_IMPORTMODELREQUEST']._serialized_start=2063
-  _globals['_IMPORTMODELREQUEST']._serialized_end=2219
-  _globals['_MODELSERVICE']._serialized_start=2222
-  _globals['_MODELSERVICE']._serialized_end=3207
+  _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\332A\004name\202\323\344\223\0027*\036/v1/{name=models/*/versions/*}Z\025*\023/v1/{name=models/*}'
+  _globals['_MODELSERVICE'].methods_by_name['SetAlias']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['SetAlias']._serialized_options = b'\332A\022name,alias,version\202\323\344\223\002!\"\034/v1/{name=models/*}:setAlias:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['GetAlias']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetAlias']._serialized_options = b'\332A\004name\202\323\344\223\002\037\022\035/v1/{name=models/*/aliases/*}'
+  _globals['_MODELSERVICE'].methods_by_name['ListAliases']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListAliases']._serialized_options = b'\332A\006parent\202\323\344\223\002\037\022\035/v1/{parent=models/*}/aliases'
+  _globals['_MODELSERVICE'].methods_by_name['DeleteAlias']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteAlias']._serialized_options = b'\332A\004name\202\323\344\223\002\037*\035/v1/{name=models/*/aliases/*}'
+  _globals['_MODEL']._serialized_start=288
+  _globals['_MODEL']._serialized_end=903
+  _globals['_MODELALIAS']._serialized_start=906
+  _globals['_MODELALIAS']._serialized_end=1036
+  _globals['_ORIGIN']._serialized_start=1039
+  _globals['_ORIGIN']._serialized_end=1195
+  _globals['_GETMODELREQUEST']._serialized_start=1197
+  _globals['_GETMODELREQUEST']._serialized_end=1244
+  _globals['_LISTMODELSREQUEST']._serialized_start=1246
+  _globals['_LISTMODELSREQUEST']._serialized_end=1331
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1333
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1412
+  _globals['_GETWEIGHTSREQUEST']._serialized_start=1414
+  _globals['_GETWEIGHTSREQUEST']._serialized_end=1463
+  _globals['_WEIGHTS']._serialized_start=1465
+  _globals['_WEIGHTS']._serialized_end=1591
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_start=1526
+  _globals['_WEIGHTS_WEIGHTSENTRY']._serialized_end=1591
+  _globals['_GETSPLITREQUEST']._serialized_start=1593
+  _globals['_GETSPLITREQUEST']._serialized_end=1640
+  _globals['_ROWSPLIT']._serialized_start=1642
+  _globals['_ROWSPLIT']._serialized_end=1766
+  _globals['_EVALUATEMODELREQUEST']._serialized_start=1769
+  _globals['_EVALUATEMODELREQUEST']._serialized_end=1930
+  _globals['_EVALUATION']._serialized_start=1933
+  _globals['_EVALUATION']._serialized_end=2117
+  _globals['_EXPORTMODELREQUEST']._serialized_start=2119
+  _globals['_EXPORTMODELREQUEST']._serialized_end=2169
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=2171
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=2245
+  _globals['_IMPORTMODELREQUEST']._serialized_start=2248
+  _globals['_IMPORTMODELREQUEST']._serialized_end=2404
+  _globals['_DELETEMODELREQUEST']._serialized_start=2406
+  _globals['_DELETEMODELREQUEST']._serialized_end=2456
+  _globals['_SETALIASREQUEST']._serialized_start=2459
+  _globals['_SETALIASREQUEST']._serialized_end=2630
+  _globals['_GETALIASREQUEST']._serialized_start=2632
+  _globals['_GETALIASREQUEST']._serialized_end=2679
+  _globals['_LISTALIASESREQUEST']._serialized_start=2681
+  _globals['_LISTALIASESREQUEST']._serialized_end=2733
+  _globals['_LISTALIASESRESPONSE']._serialized_start=2735
+  _globals['_LISTALIASESRESPONSE']._serialized_end=2796
+  _globals['_DELETEALIASREQUEST']._serialized_start=2798
+  _globals['_DELETEALIASREQUEST']._serialized_end=2875
+  _globals['_MODELSERVICE']._serialized_start=2878
+  _globals['_MODELSERVICE']._serialized_end=4480
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from traind.v1 import models_pb2 as traind_dot_v1_dot_models__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -29,7 +30,7 @@ class ModelServiceStub:
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     def __init__(self, channel):
@@ -73,13 +74,38 @@ class ModelServiceStub:
                 request_serializer=traind_dot_v1_dot_models__pb2.ImportModelRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_models__pb2.Model.FromString,
                 _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/traind.v1.ModelService/DeleteModel',
+                request_serializer=traind_dot_v1_dot_models__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/traind.v1.ModelService/SetAlias',
+                request_serializer=traind_dot_v1_dot_models__pb2.SetAliasRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.ModelAlias.FromString,
+                _registered_method=True)
+        self.GetAlias = channel.unary_unary(
+                '/traind.v1.ModelService/GetAlias',
+                request_serializer=traind_dot_v1_dot_models__pb2.GetAliasRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.ModelAlias.FromString,
+                _registered_method=True)
+        self.ListAliases = channel.unary_unary(
+                '/traind.v1.ModelService/ListAliases',
+                request_serializer=traind_dot_v1_dot_models__pb2.ListAliasesRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_models__pb2.ListAliasesResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/traind.v1.ModelService/DeleteAlias',
+                request_serializer=traind_dot_v1_dot_models__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     def GetModel(self, request, context):
@@ -154,6 +180,57 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteModel(self, request, context):
+        """Deletes one version of a model: its weights, the record of its rows and its golden rows go with it, and nobody is
+        answered by it any more. Its number is never given again; the job that made it stays, and so does what was forked
+        from that. A queued job that was to measure it will fail. Needs scope `submit`.
+
+        Errors: RESOURCE_NOT_FOUND, MODEL_IN_USE (an alias points to it: move or delete the alias first), INVALID_FIELD (no
+        version is named).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAlias(self, request, context):
+        """Points an alias of a model to one of its versions, whether it pointed to another one before or was not there. Every
+        call that begins after the answer uses the new version, and each uses one version for all of its rows. Needs scope
+        `submit`.
+
+        Errors: RESOURCE_NOT_FOUND (the model or the version), ALIAS_MOVED (`etag` is not that of the alias), INVALID_FIELD
+        (the model has 100 aliases already).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAlias(self, request, context):
+        """Gets an alias: the version that it points to, and its etag. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliases(self, request, context):
+        """Lists all aliases of a model, in the order of their names: there are at most 100. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND (the model).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Deletes an alias; the version that it pointed to stays. Needs scope `submit`.
+
+        Errors: RESOURCE_NOT_FOUND, ALIAS_MOVED (`etag` is not that of the alias).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -192,6 +269,31 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=traind_dot_v1_dot_models__pb2.ImportModelRequest.FromString,
                     response_serializer=traind_dot_v1_dot_models__pb2.Model.SerializeToString,
             ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.DeleteModelRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.SetAliasRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.ModelAlias.SerializeToString,
+            ),
+            'GetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAlias,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.GetAliasRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.ModelAlias.SerializeToString,
+            ),
+            'ListAliases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliases,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.ListAliasesRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_models__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=traind_dot_v1_dot_models__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'traind.v1.ModelService', rpc_method_handlers)
@@ -204,7 +306,7 @@ class ModelService:
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     @staticmethod
@@ -386,6 +488,141 @@ class ModelService:
             '/traind.v1.ModelService/ImportModel',
             traind_dot_v1_dot_models__pb2.ImportModelRequest.SerializeToString,
             traind_dot_v1_dot_models__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/DeleteModel',
+            traind_dot_v1_dot_models__pb2.DeleteModelRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/SetAlias',
+            traind_dot_v1_dot_models__pb2.SetAliasRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.ModelAlias.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/GetAlias',
+            traind_dot_v1_dot_models__pb2.GetAliasRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.ModelAlias.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/ListAliases',
+            traind_dot_v1_dot_models__pb2.ListAliasesRequest.SerializeToString,
+            traind_dot_v1_dot_models__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/traind.v1.ModelService/DeleteAlias',
+            traind_dot_v1_dot_models__pb2.DeleteAliasRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from traind.v1 import models_pb2 as _models_pb2
 import abc as _abc_1
@@ -30,7 +31,7 @@ class ModelServiceStub:
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     @_typing.overload
@@ -81,13 +82,44 @@ class ModelServiceStub:
     Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
     REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
     """
+    DeleteModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.DeleteModelRequest, _empty_pb2.Empty]
+    """Deletes one version of a model: its weights, the record of its rows and its golden rows go with it, and nobody is
+    answered by it any more. Its number is never given again; the job that made it stays, and so does what was forked
+    from that. A queued job that was to measure it will fail. Needs scope `submit`.
+
+    Errors: RESOURCE_NOT_FOUND, MODEL_IN_USE (an alias points to it: move or delete the alias first), INVALID_FIELD (no
+    version is named).
+    """
+    SetAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.ModelAlias]
+    """Points an alias of a model to one of its versions, whether it pointed to another one before or was not there. Every
+    call that begins after the answer uses the new version, and each uses one version for all of its rows. Needs scope
+    `submit`.
+
+    Errors: RESOURCE_NOT_FOUND (the model or the version), ALIAS_MOVED (`etag` is not that of the alias), INVALID_FIELD
+    (the model has 100 aliases already).
+    """
+    GetAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetAliasRequest, _models_pb2.ModelAlias]
+    """Gets an alias: the version that it points to, and its etag. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND.
+    """
+    ListAliases: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListAliasesRequest, _models_pb2.ListAliasesResponse]
+    """Lists all aliases of a model, in the order of their names: there are at most 100. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND (the model).
+    """
+    DeleteAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.DeleteAliasRequest, _empty_pb2.Empty]
+    """Deletes an alias; the version that it pointed to stays. Needs scope `submit`.
+
+    Errors: RESOURCE_NOT_FOUND, ALIAS_MOVED (`etag` is not that of the alias).
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -135,12 +167,43 @@ class ModelServiceAsyncStub(ModelServiceStub):
     Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
     REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
     """
+    DeleteModel: _aio.UnaryUnaryMultiCallable[_models_pb2.DeleteModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Deletes one version of a model: its weights, the record of its rows and its golden rows go with it, and nobody is
+    answered by it any more. Its number is never given again; the job that made it stays, and so does what was forked
+    from that. A queued job that was to measure it will fail. Needs scope `submit`.
+
+    Errors: RESOURCE_NOT_FOUND, MODEL_IN_USE (an alias points to it: move or delete the alias first), INVALID_FIELD (no
+    version is named).
+    """
+    SetAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.SetAliasRequest, _models_pb2.ModelAlias]  # type: ignore[assignment]
+    """Points an alias of a model to one of its versions, whether it pointed to another one before or was not there. Every
+    call that begins after the answer uses the new version, and each uses one version for all of its rows. Needs scope
+    `submit`.
+
+    Errors: RESOURCE_NOT_FOUND (the model or the version), ALIAS_MOVED (`etag` is not that of the alias), INVALID_FIELD
+    (the model has 100 aliases already).
+    """
+    GetAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.GetAliasRequest, _models_pb2.ModelAlias]  # type: ignore[assignment]
+    """Gets an alias: the version that it points to, and its etag. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND.
+    """
+    ListAliases: _aio.UnaryUnaryMultiCallable[_models_pb2.ListAliasesRequest, _models_pb2.ListAliasesResponse]  # type: ignore[assignment]
+    """Lists all aliases of a model, in the order of their names: there are at most 100. Needs scope `read`.
+
+    Errors: RESOURCE_NOT_FOUND (the model).
+    """
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.DeleteAliasRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Deletes an alias; the version that it pointed to stays. Needs scope `submit`.
+
+    Errors: RESOURCE_NOT_FOUND, ALIAS_MOVED (`etag` is not that of the alias).
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps trained models: weights, fitted preprocessing, signature, figures and origin, immutable.
 
     A model is called `models/{owner}.{id}/versions/{n}`. One's own owner may be left out, and without a version the
-    newest one is meant: `models/churn`.
+    newest one is meant: `models/churn`. An alias means the version that it points to: `models/churn@champion`.
     """
 
     @_abc_1.abstractmethod
@@ -227,6 +290,67 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_FIELD, INVALID_MODEL_FILE, RESOURCE_NOT_FOUND (the upload), TOO_LARGE, TOO_MANY_PARAMETERS,
         REQUEST_ID_REUSED, DISK_FULL. A refused file leaves nothing behind but the upload.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteModel(
+        self,
+        request: _models_pb2.DeleteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Deletes one version of a model: its weights, the record of its rows and its golden rows go with it, and nobody is
+        answered by it any more. Its number is never given again; the job that made it stays, and so does what was forked
+        from that. A queued job that was to measure it will fail. Needs scope `submit`.
+
+        Errors: RESOURCE_NOT_FOUND, MODEL_IN_USE (an alias points to it: move or delete the alias first), INVALID_FIELD (no
+        version is named).
+        """
+
+    @_abc_1.abstractmethod
+    def SetAlias(
+        self,
+        request: _models_pb2.SetAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ModelAlias, _abc.Awaitable[_models_pb2.ModelAlias]]:
+        """Points an alias of a model to one of its versions, whether it pointed to another one before or was not there. Every
+        call that begins after the answer uses the new version, and each uses one version for all of its rows. Needs scope
+        `submit`.
+
+        Errors: RESOURCE_NOT_FOUND (the model or the version), ALIAS_MOVED (`etag` is not that of the alias), INVALID_FIELD
+        (the model has 100 aliases already).
+        """
+
+    @_abc_1.abstractmethod
+    def GetAlias(
+        self,
+        request: _models_pb2.GetAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ModelAlias, _abc.Awaitable[_models_pb2.ModelAlias]]:
+        """Gets an alias: the version that it points to, and its etag. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAliases(
+        self,
+        request: _models_pb2.ListAliasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ListAliasesResponse, _abc.Awaitable[_models_pb2.ListAliasesResponse]]:
+        """Lists all aliases of a model, in the order of their names: there are at most 100. Needs scope `read`.
+
+        Errors: RESOURCE_NOT_FOUND (the model).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAlias(
+        self,
+        request: _models_pb2.DeleteAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Deletes an alias; the version that it pointed to stays. Needs scope `submit`.
+
+        Errors: RESOURCE_NOT_FOUND, ALIAS_MOVED (`etag` is not that of the alias).
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

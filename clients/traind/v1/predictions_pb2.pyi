@@ -29,7 +29,7 @@ class PredictRequest(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     RETURN_HIDDEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The model: `models/{id}`, `models/{owner}.{id}`, either with `/versions/{n}`."""
+    """The model: `models/{id}`, `models/{owner}.{id}`, either with `/versions/{n}` or `:{n}` behind, or with `@{alias}`."""
     return_hidden: _builtins.bool
     """Answer the outputs of the hidden layers too."""
     @_builtins.property

@@ -51,7 +51,7 @@ class PredictionServiceServicer:
 
         Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
         INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
-        TOO_LARGE, DATA_CORRUPT.
+        TOO_LARGE, DATA_CORRUPT, PREDICTIONS_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class PredictionServiceStub:
 
     Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
     INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
-    TOO_LARGE, DATA_CORRUPT.
+    TOO_LARGE, DATA_CORRUPT, PREDICTIONS_CHANGED.
     """
 
 @_typing.type_check_only
@@ -51,7 +51,7 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
 
     Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
     INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
-    TOO_LARGE, DATA_CORRUPT.
+    TOO_LARGE, DATA_CORRUPT, PREDICTIONS_CHANGED.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -67,7 +67,7 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed),
         INVALID_FIELD (a column is missing, unknown, of another kind or length; an unseen category; a missing value),
-        TOO_LARGE, DATA_CORRUPT.
+        TOO_LARGE, DATA_CORRUPT, PREDICTIONS_CHANGED.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -94,6 +94,17 @@ client.models.export("species", "species.safetensors", overwrite=True)
 model = client.models.import_("species.safetensors", name="species")
 print(model.name, model.origin.user)"""
 
+_SET_ALIAS = """\
+alias = client.models.set_alias("species", "champion", 1)
+print(alias.model, alias.etag)"""
+_DELETE_ALIAS = """\
+client.models.set_alias("species", "champion", 1)
+client.models.delete_alias("species", "champion")
+print("deleted")"""
+_DELETE_MODEL = """\
+client.models.delete("mistake:1")
+print("deleted")"""
+
 EXAMPLES: dict[str, Example] = {
     "traind.v1.UploadService.CreateUpload": Example("/v1/uploads", _SEND, body={"sizeBytes": "13122"}),
     "traind.v1.UploadService.WriteUpload": Example(f"/v1/uploads/{UPLOAD}", _SEND, {"offset": "0"}, file=FILE),
@@ -177,6 +188,18 @@ EXAMPLES: dict[str, Example] = {
     "traind.v1.ModelService.ImportModel": Example(
         "/v1/models:import", _IMPORT, body={"upload": f"uploads/{UPLOAD}", "modelId": "species"}
     ),
+    "traind.v1.ModelService.DeleteModel": Example("/v1/models/mistake/versions/1", _DELETE_MODEL),
+    "traind.v1.ModelService.SetAlias": Example(
+        "/v1/models/species:setAlias", _SET_ALIAS, body={"alias": "champion", "version": "1"}
+    ),
+    "traind.v1.ModelService.GetAlias": Example(
+        "/v1/models/species/aliases/champion", 'print(client.models.alias("species", "champion").version)'
+    ),
+    "traind.v1.ModelService.ListAliases": Example(
+        "/v1/models/species/aliases",
+        'for alias in client.models.aliases("species"):\n    print(alias.name, alias.version)',
+    ),
+    "traind.v1.ModelService.DeleteAlias": Example("/v1/models/species/aliases/champion", _DELETE_ALIAS),
     "traind.v1.PredictionService.Predict": Example("/v1/models/species:predict", _PREDICT, body={"columns": _ROWS}),
     "traind.v1.ServerService.GetServerInfo": Example("/v1/serverInfo", "print(client.server_info())"),
 }

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator
 
+from google.protobuf import empty_pb2
 from typing_extensions import override
 
-from service import exporting, importing, models
+from service import aliases, exporting, importing, models
 from service.calling import requests
 from service.calling.calls import CALLER, Calls
 from traind.v1 import models_pb2, models_pb2_grpc
@@ -50,3 +51,25 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     @override
     async def ImportModel(self, request: models_pb2.ImportModelRequest, context: object) -> models_pb2.Model:
         return await self._calls.run(importing.import_model, request, patient=True)
+
+    @override
+    async def DeleteModel(self, request: models_pb2.DeleteModelRequest, context: object) -> empty_pb2.Empty:
+        return await self._calls.run(models.delete_model, request)
+
+    @override
+    async def SetAlias(self, request: models_pb2.SetAliasRequest, context: object) -> models_pb2.ModelAlias:
+        return await self._calls.run(aliases.set_alias, request)
+
+    @override
+    async def GetAlias(self, request: models_pb2.GetAliasRequest, context: object) -> models_pb2.ModelAlias:
+        return await self._calls.run(aliases.get_alias, request)
+
+    @override
+    async def ListAliases(
+        self, request: models_pb2.ListAliasesRequest, context: object
+    ) -> models_pb2.ListAliasesResponse:
+        return await self._calls.run(aliases.list_aliases, request)
+
+    @override
+    async def DeleteAlias(self, request: models_pb2.DeleteAliasRequest, context: object) -> empty_pb2.Empty:
+        return await self._calls.run(aliases.delete_alias, request)

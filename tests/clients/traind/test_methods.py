@@ -19,4 +19,6 @@ def test_what_changes_something_is_not_sent_twice():
     writes = {
         m.path.rpartition("/")[2] for m in vars(methods).values() if isinstance(m, methods.Method) and not m.repeatable
     }
-    assert writes == {"WriteUpload", "CreateDataset", "DeleteDataset", "CancelJob", "PauseJob", "ResumeJob"}
+    jobs = {"CancelJob", "PauseJob", "ResumeJob"}
+    models = {"DeleteModel", "SetAlias", "DeleteAlias"}
+    assert writes == {"WriteUpload", "CreateDataset", "DeleteDataset"} | jobs | models

@@ -2,15 +2,23 @@
 
 import gzip
 import json
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 
+from service import accounts
 from service.rpc.oip import open_inference_pb2 as oip
+from tests.service.doors.learned import learn
+from tests.service.doors.running import answer_of_rest
 from tests.service.serving import wires
 from tests.service.serving.conftest import SPECS, columns_of, predicted
+from tests.waiting import wait_until
+from traind.v1 import jobs_pb2
 
 DOORS = ["predictions", "main", "rest", "rest binary"]
 
@@ -321,3 +329,80 @@ def test_nulls_are_missing_numbers(server):
     found = np.array(answer.json()["outputs"][0]["data"])
     values, _ = predicted(server, "filled", {"a": np.array([np.nan, 1.0]), "b": np.array([0.5, 0.25])})
     assert found == pytest.approx(np.array(values[0]))
+
+
+def retrained(server, model, seed):
+    """Another version of a model, by another seed."""
+    kim, (dataset, spec) = server.token("kim"), SPECS[model]
+    body = {"dataset": dataset, "model": model, "train": spec | {"seed": seed}}
+    job = answer_of_rest(server.rest("POST", "/v1/jobs", kim, json=body), jobs_pb2.Job)
+    assert learn(server, kim, job.name).state == jobs_pb2.Job.SUCCEEDED
+
+
+def switch(server, model, version):
+    body = {"alias": "champion", "version": version}
+    answer = server.rest("POST", f"/v1/models/{model}:setAlias", server.token("kim"), json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_an_alias_is_switched_under_clients_and_no_answer_is_mixed(server):
+    """Every answer is whole of the version that it names, and after the switch none is of the old one."""
+    retrained(server, "two", 5)
+    columns = columns_of("two", 20)
+    with wires.rpc(server.predict_port, server.token("kim")) as wire:
+        told = {version: wire.infer("kim.two", columns, version)[1]["prediction"] for version in ("1", "2")}
+    assert not np.allclose(told["1"], told["2"])
+    switch(server, "two", 1)
+    over, switched, wrong, seen = threading.Event(), threading.Event(), [], set()
+
+    def ask(door):
+        with wires.rpc(server.predict_port if door else server.grpc_port, server.token("kim")) as wire:
+            while not over.is_set():
+                after = switched.is_set()
+                answer, found = wire.infer("kim.two", columns, "champion")
+                seen.add(answer.model_version)
+                if not np.array_equal(found["prediction"], told[answer.model_version]):
+                    wrong.append("mixed")
+                if after and answer.model_version != "2":
+                    wrong.append("old")
+
+    with ThreadPoolExecutor(16) as pool:
+        asking = [pool.submit(ask, n % 2) for n in range(16)]
+        time.sleep(1.0)
+        switch(server, "two", 2)
+        switched.set()
+        time.sleep(1.0)
+        over.set()
+        for one in asking:
+            one.result()
+    assert (wrong, seen) == ([], {"1", "2"})
+
+
+def test_a_deleted_version_stops_at_once(server):
+    retrained(server, "double", 6)
+    columns = columns_of("double")
+    with wires.rpc(server.predict_port, server.token("kim")) as wire:
+        assert wire.infer("kim.double", columns)[0].model_version == "2"
+        assert server.rest("DELETE", "/v1/models/double/versions/2", server.token("kim")).status_code == 200
+        refused = wire.refusal("ModelInfer", wires.request_of("kim.double", columns, version="2"))
+        assert refused.code() is grpc.StatusCode.NOT_FOUND
+        assert wire.infer("kim.double", columns)[0].model_version == "1"
+
+
+def test_a_revoked_token_stops_within_a_second(server):
+    token = accounts.create_token(server.database, "kim", ["predict"])
+    columns = columns_of("linear")
+    with wires.rpc(server.predict_port, token) as wire:
+        wire.infer("kim.linear", columns)
+        assert accounts.revoke_token(server.database, token[4:12])
+        revoked = time.monotonic()
+
+        def stopped():
+            try:
+                wire.infer("kim.linear", columns)
+            except grpc.RpcError as error:
+                return error.code() is grpc.StatusCode.UNAUTHENTICATED
+            return False
+
+        wait_until(stopped, "it is rejected", 5)
+        assert time.monotonic() - revoked < accounts.BELIEVED_S + 0.5
