@@ -14,6 +14,7 @@ from traind.aio.pauses import off_loop
 from traind.aio.uploading import patience, send_file
 from traind.errors import ConnectionFailed
 from traind.files import writing
+from traind.export_formats import encode_format
 from traind.measured import Split, decode_split
 from traind.model_view import Evaluation, ModelView, answer_bytes, encode_loss, nested
 from traind.names import name_of
@@ -55,9 +56,11 @@ class AsyncModel(ModelView):
         """See Models.split."""
         return await self._models.split(self)
 
-    async def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+    async def export(
+        self, path: str | os.PathLike[str], *, format: str = "safetensors", overwrite: bool = False
+    ) -> pathlib.Path:
         """See Models.export."""
-        return await self._models.export(self, path, overwrite=overwrite)
+        return await self._models.export(self, path, format=format, overwrite=overwrite)
 
 
 class AsyncModels:
@@ -137,17 +140,20 @@ class AsyncModels:
         model: str | AsyncModel,
         path: str | os.PathLike[str],
         *,
+        format: str = "safetensors",
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> pathlib.Path:
-        """Write a model into one file, which `import_` of any server takes: safetensors with everything that is known
-        of the model in its header. Answers the path.
+        """Write a model into one file. Answers the path.
 
-        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`.
-        `progress` is told bytes received and in all.
+        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model; "onnx",
+        one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its weights.
+
+        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
+        ValueError for another format. `progress` is told bytes received and in all.
         """
         target = pathlib.Path(path)
-        request = models_pb2.ExportModelRequest(name=name_of(model))
+        request = models_pb2.ExportModelRequest(name=name_of(model), format=encode_format(format))
         size = received = 0
         with writing(target, overwrite=overwrite) as file:
             async with aclosing(self._transport().stream(methods.EXPORT_MODEL, request, timeout=None)) as parts:
