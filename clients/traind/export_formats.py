@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traind.errors import InvalidSpec
 from traind.v1 import models_pb2
 
 _Format = models_pb2.ExportModelRequest.Format
@@ -11,7 +12,7 @@ ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "script": ".zip"}
 
 
 def encode_format(name: str) -> _Format.ValueType:
-    """The contract's format of a name. Raises ValueError naming those that there are."""
+    """The contract's format of a name. Raises InvalidSpec naming those that there are."""
     if name not in ENDINGS:
-        raise ValueError(f"format is {name!r}; a model is exported as one of {', '.join(map(repr, ENDINGS))}")
+        raise InvalidSpec(f"there is no format {name!r}", field="format", fix=f"one of {', '.join(ENDINGS)}")
     return _Format.Value(name.upper())

@@ -150,7 +150,7 @@ class AsyncModels:
         one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its weights.
 
         The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
-        ValueError for another format. `progress` is told bytes received and in all.
+        InvalidSpec for another format. `progress` is told bytes received and in all.
         """
         target = pathlib.Path(path)
         request = models_pb2.ExportModelRequest(name=name_of(model), format=encode_format(format))
