@@ -1,17 +1,29 @@
 """Models of every network, preprocessing and target, and rows for them with whatever may be missing."""
 
 import datetime
+import functools
 import io
+import json
 import random
 import zipfile
+import zlib
 
 import numpy as np
+import torch
 
-from service import exporting, predictions
-from traind.v1 import models_pb2, predictions_pb2, tables_pb2
+from service.data import preprocessing, targets
+from service.data.table import table_from_values
+from service.file_parts import Stored, StoredTensor
+from service.modelling import networks, specs, tensors
+from service.modelling.predictor import Predictor
+from service.onnx_files.file import onnx_parts
+from service.script_files import archive
+from service.script_files.script import write_script
+from tests.service.modelling import cases
+from traind.v1 import tables_pb2
 
 Column = tables_pb2.Column
-Format = models_pb2.ExportModelRequest.Format
+DROP = {"how": "DROP_ROW"}
 ROWS = 1000
 KINDS = ("flat", "house", "옥탑", 'say "hi"')
 
@@ -40,13 +52,6 @@ def rows(count=ROWS):
             "side": int(price > 180),
         })  # fmt: skip
     return made
-
-
-def csv(table):
-    lines = [",".join(table[0])]
-    for row in table:
-        lines.append(",".join("" if v is None else '"' + str(v).replace('"', '""') + '"' for v in row.values()))
-    return "\n".join(lines).encode() + b"\n"
 
 
 def learn(epochs=2):
@@ -143,29 +148,30 @@ SPECS = {
     "drops": {
         "inputs": ["area", "gaps", "lift"],
         "network": mlp("IDENTITY"),
-        "preprocess": {"groups": [{"columns": ["gaps"], "impute": {"how": "DROP_ROW"}}]},
+        "preprocess": {"groups": [{"columns": ["gaps"], "impute": DROP}]},
     },
 }
 
 
-def job(name):
-    """A job of a kind of model, on the data set `flats`."""
+def spec_of(name):
+    """The spec of a kind of model."""
     usual = {"inputs": PLAIN, "target": ["price"], "seed": 3, "learn": learn()}
     if name not in {"exact", "perceptron", "step"}:
         usual["preprocess"] = {"unseen": "UNKNOWN"}
-    train = usual | SPECS[name]
-    train["inputs"] = [one for one in train["inputs"] if one not in train["target"]]
-    return {"dataset": "flats", "model": name, "train": train}
+    spec = usual | SPECS[name]
+    spec["inputs"] = [one for one in spec["inputs"] if one not in spec["target"]]
+    return spec
 
 
-def export(lab, name, kind):
-    """A model as the bytes of a file, and what it is called."""
-    opened = exporting.open_export(lab.app, lab.caller, models_pb2.ExportModelRequest(name=name, format=kind))
-    parts = list(exporting.parts(lab.app, opened))
-    data = b"".join(part.data for part in parts)
-    assert parts[0].size_bytes == len(data)
-    assert all(len(part.data) <= 1 << 20 for part in parts)
-    return data, parts[0].file_name
+def types(table):
+    """The columns of rows."""
+    numbers = {"area", "rooms", "층", "gaps", "price", "stars", "side"}
+    made = []
+    for name in table[0]:
+        kind = Column.NUMBER if name in numbers else Column.CATEGORY
+        kind = Column.TIMESTAMP if name.startswith("built") else Column.BOOLEAN if name.startswith("lift") else kind
+        made.append(Column(name=name, type=kind))
+    return made
 
 
 def columns(inputs, table):
@@ -183,15 +189,43 @@ def columns(inputs, table):
     return made
 
 
-def predict(lab, model, table):
-    request = predictions_pb2.PredictRequest(name=model.name, columns=columns(model.inputs, table))
-    return predictions.predict(lab.app, lab.caller, request)
+def table_of(inputs, table):
+    """Rows as a model takes them."""
+    return table_from_values(columns(inputs, table), inputs)
 
 
-def complete(model, table):
-    """The rows without those that the model does not take."""
-    taken = {one.name for one in model.inputs} & {"gaps"} if model.name.split(".")[1].startswith("drops") else set()
-    return [row for row in table if all(row[name] is not None for name in taken)]
+def predictor_of(spec, table, seed=5):
+    """A model of drawn weights, its preprocessing and target fitted on the rows that it uses."""
+    told = [one for one in types(table) if one.name in {*spec["inputs"], *spec["target"]}]
+    dropped = {c for g in spec.get("preprocess", {}).get("groups", []) for c in g["columns"] if g.get("impute") == DROP}
+    used = [row for row in table if all(row[name] is not None for name in dropped)]
+    whole = table_of(told, used)
+    full = cases.resolved(spec, whole)
+    fitted = preprocessing.fit(whole, list(full.inputs), full.preprocess, np.arange(len(used)))
+    classes, steps = specs.task_of(full) != "regression", full.preprocess.target
+    target = targets.find_target(whole, full.target, steps, None, classes=classes)
+    target = targets.fit_target(target, target.encode(whole), steps)
+    shapes = networks.weight_shapes(full.network, fitted.layout, networks.output_width(full, len(target.classes)))
+    draw = torch.Generator().manual_seed(seed)
+    weights = {name: torch.randn(shape, generator=draw, dtype=torch.float64) / 2 for name, shape in shapes.items()}
+    for name in weights:
+        if name.endswith("running_var"):
+            weights[name] = weights[name].abs() + 0.5
+        if name.startswith("embeddings."):
+            weights[name][0] = 0
+    dtype = networks.torch_dtype(full)
+    return Predictor.build(full, fitted, target, {name: weight.to(dtype) for name, weight in weights.items()})
+
+
+@functools.cache
+def model(name):
+    """A model of a kind of `SPECS`."""
+    return predictor_of(spec_of(name), rows())
+
+
+def predict(predictor, table):
+    """What Predict says."""
+    return predictor.predict(table_of(predictor.inputs, table))
 
 
 def feed(inputs, table):
@@ -209,10 +243,46 @@ def feed(inputs, table):
     return made
 
 
-def unpacked(data, folder):
-    """The files of a zip, in a new folder."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert archive.testzip() is None
-        assert sorted(archive.namelist()) == ["predict.py", "weights.safetensors"]
-        archive.extractall(folder)
-    return folder
+def stored(predictor):
+    """The weights as they are stored, and where each is."""
+    data = tensors.encode_tensors(predictor.network.state_dict())
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    places = {name: Stored(*(begin + at for at in entry["data_offsets"])) for name, entry in header.items()}
+    return data, [StoredTensor(name, tuple(header[name]["shape"]), place) for name, place in places.items()]
+
+
+def joined(parts, artifact):
+    """A file of its parts."""
+    return b"".join(part if isinstance(part, bytes) else artifact[part.begin : part.end] for part in parts)
+
+
+def graph(predictor, name="models/kim.m/versions/1"):
+    """A model as the bytes of an ONNX file."""
+    data, places = stored(predictor)
+    return joined(onnx_parts(name, predictor.spec, predictor.fitted, predictor.target, places, {"a": "b"}), data)
+
+
+def script(predictor, folder, name="models/kim.m/versions/1"):
+    """A model as a script and its weights in a folder; answers the script's text."""
+    data, _ = stored(predictor)
+    text = write_script(name, predictor.spec, predictor.fitted, predictor.target)
+    entries = [
+        archive.Entry("predict.py", text.encode()),
+        archive.StoredEntry("weights.safetensors", Stored(0, len(data)), zlib.crc32(data)),
+    ]
+    unpack(joined(archive.zip_parts(entries), data), folder)
+    return text
+
+
+def unpack(data, folder):
+    """The files of a zip, into a folder."""
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        assert opened.testzip() is None
+        assert opened.namelist() == ["predict.py", "weights.safetensors"]
+        opened.extractall(folder)
+
+
+def taken(name, table):
+    """The rows that a model of a kind takes."""
+    return [row for row in table if name != "drops" or row["gaps"] is not None]
