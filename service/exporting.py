@@ -1,4 +1,4 @@
-"""Models as files: what another server's import takes, an ONNX graph, or a script. All is checked before the first byte."""
+"""Models as files: what another server's import takes, an ONNX graph, or a script; checked before the first byte."""
 
 import io
 import sys
@@ -30,7 +30,6 @@ from service.store import metrics as metric_store
 from service.store import models as model_store
 from service.store.records import ModelRow
 from traind.v1 import model_files_pb2, models_pb2, specs_pb2, tables_pb2
-
 
 Format = models_pb2.ExportModelRequest.Format
 _ENDINGS = {Format.SAFETENSORS: "safetensors", Format.ONNX: "onnx", Format.SCRIPT: "zip"}

@@ -58,7 +58,11 @@ class Model(ModelView):
         return self._models.split(self)
 
     def export(
-        self, path: str | os.PathLike[str], *, format: str = "safetensors", overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
+        overwrite: bool = False,
     ) -> pathlib.Path:
         """See Models.export."""
         return self._models.export(self, path, format=format, overwrite=overwrite)
@@ -139,14 +143,15 @@ class Models:
         model: str | Model,
         path: str | os.PathLike[str],
         *,
-        format: str = "safetensors",
+        format: str = "safetensors",  # noqa: A002 - the field's name
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> pathlib.Path:
         """Write a model into one file. Answers the path.
 
-        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model; "onnx",
-        one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its weights.
+        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model;
+        "onnx", one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its
+        weights.
 
         The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
         InvalidSpec for another format. `progress` is told bytes received and in all.

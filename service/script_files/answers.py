@@ -46,7 +46,7 @@ def answer_functions(target: Target, outputs: int, *, logits: bool, deviations: 
         body = [
             "y = outputs(rows)",
             f"spread = np.sqrt(np.maximum(np.exp(y[:, {count}:]), {LEAST_VARIANCE}))",
-            _listed("spread * undone(y)[1]", many=many),
+            _listed("(spread * undone(y)[1])", many=many),
         ]
         lines += function("deviations(rows)", "The standard deviation that is expected of each answer.", body)
     return lines
@@ -54,8 +54,8 @@ def answer_functions(target: Target, outputs: int, *, logits: bool, deviations: 
 
 def _listed(answers: str, *, many: bool) -> str:
     if many:
-        return f"return [dict(zip(TARGETS, row)) for row in ({answers}).tolist()]"
-    return f"return ({answers})[:, 0].tolist()"
+        return f"return [dict(zip(TARGETS, row)) for row in {answers}.tolist()]"
+    return f"return {answers}[:, 0].tolist()"
 
 
 def _undo_function(target: Target, *, deviations: bool) -> list[str]:

@@ -48,7 +48,7 @@ def _linear(layout: InputLayout, outputs: int, *, bias: bool) -> list[str]:
         '    """W x + b."""',
         "",
         "    def __init__(self):",
-        f"        super().__init__({layout.width}, {outputs}, bias={bool(bias)})",
+        f"        super().__init__({layout.width}, {outputs}{_bias(bias)})",
         *indented(indented(embeddings)),
         "",
     ]
@@ -59,7 +59,7 @@ def _linear(layout: InputLayout, outputs: int, *, bias: bool) -> list[str]:
 
 
 def _mlp(mlp: networks_pb2.Mlp, layout: InputLayout, outputs: int) -> list[str]:
-    layer = f"nn.Linear(i, o, bias={bool(mlp.bias)})"
+    layer = f"nn.Linear(i, o{_bias(mlp.bias)})"
     begin = [
         "super().__init__()",
         *call("widths = [", [layout.width, *mlp.hidden, outputs], "]"),
@@ -81,6 +81,10 @@ def _mlp(mlp: networks_pb2.Mlp, layout: InputLayout, outputs: int) -> list[str]:
         "",
         *indented(function("forward(self, x)", _told(layout, outputs), forward)),
     ]
+
+
+def _bias(bias: bool) -> str:
+    return "" if bias else ", bias=False"
 
 
 def _hidden(mlp: networks_pb2.Mlp, *, normalised: bool) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Models of every network, preprocessing and target, and rows for them with whatever may be missing."""
 
-import datetime
 import functools
 import io
 import json
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from service.data import preprocessing, targets
-from service.data.table import table_from_values
+from service.data.table import Table, TableColumn, table_from_values
 from service.file_parts import Stored, StoredTensor
 from service.modelling import networks, specs, tensors
 from service.modelling.predictor import Predictor
@@ -34,18 +33,18 @@ def rows(count=ROWS):
     for row in range(count):
         area, rooms = 30 + draw.random() * 90, draw.randrange(1, 6)
         price = 2 * area + 9 * rooms + 12 * draw.random()
-        moment = datetime.datetime(1890, 1, 1) + datetime.timedelta(hours=draw.randrange(200 * 365 * 24))
+        moment = np.datetime64("1890-01-01T00:00") + np.timedelta64(draw.randrange(200 * 365 * 24 * 60), "m")
         made.append({
             "area": round(area, 4),
             "rooms": rooms,
             "층": draw.randrange(-2, 30),
             "kind": draw.choice(KINDS),
             "lift": draw.choice(("true", "false")),
-            "built": moment.isoformat(),
+            "built": str(moment),
             "gaps": None if row % 11 == 4 else round(draw.random() * 4 - 1, 5),
             "kind gaps": None if row % 7 == 2 else draw.choice(KINDS),
             "lift gaps": None if row % 13 == 5 else draw.choice(("true", "false")),
-            "built gaps": None if row % 9 == 1 else moment.isoformat() + "Z",
+            "built gaps": None if row % 9 == 1 else f"{moment}Z",
             "price": round(price, 4),
             "dear": ("싸다", "fair", "dear")[int(price > 150) + int(price > 220)],
             "stars": 1 + row % 3,
@@ -67,7 +66,7 @@ PLAIN = ["area", "rooms", "층", "kind", "lift"]
 EVERY = [*PLAIN, "built", "gaps", "kind gaps", "lift gaps", "built gaps"]
 PARTS = ["YEAR", "MONTH", "DAY", "WEEKDAY", "DAY_OF_YEAR", "HOUR", "MINUTE", "DAYS"]
 FILLED = [
-    {"columns": ["built"], "dateParts": PARTS, "scale": "NONE"},
+    {"columns": ["built"], "dateParts": PARTS},
     {"columns": ["gaps"], "impute": {"indicator": True}, "clip": {"low": -0.5, "high": 2.5}},
     {"columns": ["kind gaps"], "impute": {"how": "CONSTANT", "text": "빈칸", "indicator": True}},
     {"columns": ["lift gaps"], "impute": {"indicator": True}},
@@ -76,6 +75,7 @@ FILLED = [
     {"columns": ["rooms"], "transform": "LOG1P", "scale": "MIN_MAX"},
     {"columns": ["층"], "clip": {"quantile": 0.1}},
 ]
+UNSCALED = [{"columns": ["built"], "dateParts": PARTS, "scale": "NONE"}]
 EMBEDDED = [
     *FILLED[:2],
     {"columns": ["kind gaps"], "impute": {"indicator": True}, "encode": {"embedding": {"width": 3}}},
@@ -165,10 +165,11 @@ def spec_of(name):
 
 def types(table):
     """The columns of rows."""
-    numbers = {"area", "rooms", "층", "gaps", "price", "stars", "side"}
+    numbers = dict.fromkeys(("area", "gaps", "price"), Column.NUMBER)
+    numbers |= dict.fromkeys(("rooms", "층", "stars", "side"), Column.INTEGER)
     made = []
     for name in table[0]:
-        kind = Column.NUMBER if name in numbers else Column.CATEGORY
+        kind = numbers.get(name, Column.CATEGORY)
         kind = Column.TIMESTAMP if name.startswith("built") else Column.BOOLEAN if name.startswith("lift") else kind
         made.append(Column(name=name, type=kind))
     return made
@@ -194,12 +195,21 @@ def table_of(inputs, table):
     return table_from_values(columns(inputs, table), inputs)
 
 
+def learned_from(inputs, table):
+    """Rows as a data set has them, whose whole numbers are INTEGER."""
+    made = dict(table_of(inputs, table).columns)
+    for one in inputs:
+        if one.type == Column.INTEGER:
+            made[one.name] = TableColumn(one.name, one.type, made[one.name].values.astype(np.int64))
+    return Table(made, len(table))
+
+
 def predictor_of(spec, table, seed=5):
     """A model of drawn weights, its preprocessing and target fitted on the rows that it uses."""
     told = [one for one in types(table) if one.name in {*spec["inputs"], *spec["target"]}]
     dropped = {c for g in spec.get("preprocess", {}).get("groups", []) for c in g["columns"] if g.get("impute") == DROP}
     used = [row for row in table if all(row[name] is not None for name in dropped)]
-    whole = table_of(told, used)
+    whole = learned_from(told, used)
     full = cases.resolved(spec, whole)
     fitted = preprocessing.fit(whole, list(full.inputs), full.preprocess, np.arange(len(used)))
     classes, steps = specs.task_of(full) != "regression", full.preprocess.target
@@ -208,11 +218,11 @@ def predictor_of(spec, table, seed=5):
     shapes = networks.weight_shapes(full.network, fitted.layout, networks.output_width(full, len(target.classes)))
     draw = torch.Generator().manual_seed(seed)
     weights = {name: torch.randn(shape, generator=draw, dtype=torch.float64) / 2 for name, shape in shapes.items()}
-    for name in weights:
+    for name, weight in weights.items():
         if name.endswith("running_var"):
-            weights[name] = weights[name].abs() + 0.5
+            weight.abs_().add_(0.5)
         if name.startswith("embeddings."):
-            weights[name][0] = 0
+            weight[0] = 0
     dtype = networks.torch_dtype(full)
     return Predictor.build(full, fitted, target, {name: weight.to(dtype) for name, weight in weights.items()})
 

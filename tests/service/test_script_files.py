@@ -1,4 +1,4 @@
-"""Models as scripts: a program without traind answers what Predict answers, whatever columns and categories are called."""
+"""Models as scripts: a program without traind answers what Predict answers, whatever columns are called."""
 
 import ast
 import csv
@@ -15,7 +15,7 @@ import pytest
 from tests.service import exported
 
 TABLE = exported.rows()
-DRIVER = '''
+DRIVER = """
 import importlib.util, json, pathlib, sys
 answers = {}
 for name in sys.argv[1:]:
@@ -31,7 +31,7 @@ for name in sys.argv[1:]:
     answers[pathlib.Path(name).name] = told
 assert not {"traind", "service", "worker"} & set(sys.modules)
 json.dump(answers, open("answers.json", "w", encoding="utf-8"))
-'''
+"""
 HOSTILE = (
     'a"""b',
     "it's",
@@ -39,7 +39,7 @@ HOSTILE = (
     "back\\slash\\",
     "'); import os; os._exit(3)  #",
     "{__import__('os')._exit(3)}",
-    "\u200fשלום\u202e",
+    "\u200f\u05e9\u05dd\u202e",
     "층\u2028수",
     "%s %(x)s \\N{DIGIT ONE}",
     "a b",

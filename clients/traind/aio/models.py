@@ -13,8 +13,8 @@ from traind.aio.listing import AsyncListing
 from traind.aio.pauses import off_loop
 from traind.aio.uploading import patience, send_file
 from traind.errors import ConnectionFailed
-from traind.files import writing
 from traind.export_formats import encode_format
+from traind.files import writing
 from traind.measured import Split, decode_split
 from traind.model_view import Evaluation, ModelView, answer_bytes, encode_loss, nested
 from traind.names import name_of
@@ -57,7 +57,11 @@ class AsyncModel(ModelView):
         return await self._models.split(self)
 
     async def export(
-        self, path: str | os.PathLike[str], *, format: str = "safetensors", overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
+        overwrite: bool = False,
     ) -> pathlib.Path:
         """See Models.export."""
         return await self._models.export(self, path, format=format, overwrite=overwrite)
@@ -140,14 +144,15 @@ class AsyncModels:
         model: str | AsyncModel,
         path: str | os.PathLike[str],
         *,
-        format: str = "safetensors",
+        format: str = "safetensors",  # noqa: A002 - the field's name
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> pathlib.Path:
         """Write a model into one file. Answers the path.
 
-        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model; "onnx",
-        one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its weights.
+        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model;
+        "onnx", one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its
+        weights.
 
         The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
         InvalidSpec for another format. `progress` is told bytes received and in all.
