@@ -145,6 +145,8 @@ SPECS = {
     },
     "robust": {"inputs": EVERY, "network": mlp("SIGMOID"), "preprocess": target("IDENTITY", "ROBUST")},
     "gelu-64": {"network": mlp("GELU"), "dtype": "FLOAT64"},
+    "batch-64": {"network": mlp("RELU", normalisation="BATCH"), "dtype": "FLOAT64"},
+    "layer-64": {"network": mlp("SILU", normalisation="LAYER"), "dtype": "FLOAT64"},
     "drops": {
         "inputs": ["area", "gaps", "lift"],
         "network": mlp("IDENTITY"),
