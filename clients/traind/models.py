@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from traind import methods
 from traind.errors import ConnectionFailed
+from traind.export_formats import encode_format
 from traind.files import writing
 from traind.listing import Listing
 from traind.measured import Split, decode_split
@@ -57,9 +58,15 @@ class Model(ModelView):
         """See Models.split."""
         return self._models.split(self)
 
-    def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
+        overwrite: bool = False,
+    ) -> pathlib.Path:
         """See Models.export."""
-        return self._models.export(self, path, overwrite=overwrite)
+        return self._models.export(self, path, format=format, overwrite=overwrite)
 
     def set_alias(self, alias: str, *, etag: str = "") -> Alias:
         """Point an alias to this version; see Models.set_alias."""
@@ -182,17 +189,21 @@ class Models:
         model: str | Model,
         path: str | os.PathLike[str],
         *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> pathlib.Path:
-        """Write a model into one file, which `import_` of any server takes: safetensors with everything that is known
-        of the model in its header. Answers the path.
+        """Write a model into one file. Answers the path.
 
-        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`.
-        `progress` is told bytes received and in all.
+        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model;
+        "onnx", one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its
+        weights.
+
+        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
+        InvalidSpec for another format. `progress` is told bytes received and in all.
         """
         target = pathlib.Path(path)
-        request = models_pb2.ExportModelRequest(name=name_of(model))
+        request = models_pb2.ExportModelRequest(name=name_of(model), format=encode_format(format))
         size = received = 0
         with writing(target, overwrite=overwrite) as file:
             with closing(self._transport().stream(methods.EXPORT_MODEL, request, timeout=None)) as parts:

@@ -13,6 +13,7 @@ from traind.aio.listing import AsyncListing
 from traind.aio.pauses import off_loop
 from traind.aio.uploading import patience, send_file
 from traind.errors import ConnectionFailed
+from traind.export_formats import encode_format
 from traind.files import writing
 from traind.measured import Split, decode_split
 from traind.model_view import Alias, Evaluation, ModelView, answer_bytes, encode_loss, nested
@@ -56,9 +57,15 @@ class AsyncModel(ModelView):
         """See Models.split."""
         return await self._models.split(self)
 
-    async def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+    async def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
+        overwrite: bool = False,
+    ) -> pathlib.Path:
         """See Models.export."""
-        return await self._models.export(self, path, overwrite=overwrite)
+        return await self._models.export(self, path, format=format, overwrite=overwrite)
 
     async def set_alias(self, alias: str, *, etag: str = "") -> Alias:
         """Point an alias to this version; see Models.set_alias."""
@@ -183,17 +190,21 @@ class AsyncModels:
         model: str | AsyncModel,
         path: str | os.PathLike[str],
         *,
+        format: str = "safetensors",  # noqa: A002 - the field's name
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> pathlib.Path:
-        """Write a model into one file, which `import_` of any server takes: safetensors with everything that is known
-        of the model in its header. Answers the path.
+        """Write a model into one file. Answers the path.
 
-        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`.
-        `progress` is told bytes received and in all.
+        `format`: "safetensors", which `import_` of any server takes, with everything that is known of the model;
+        "onnx", one graph from the columns to the answers; "script", a zip of a readable PyTorch script and its
+        weights.
+
+        The file is whole or not there. Raises FileExistsError where it is there already, unless `overwrite`, and
+        InvalidSpec for another format. `progress` is told bytes received and in all.
         """
         target = pathlib.Path(path)
-        request = models_pb2.ExportModelRequest(name=name_of(model))
+        request = models_pb2.ExportModelRequest(name=name_of(model), format=encode_format(format))
         size = received = 0
         with writing(target, overwrite=overwrite) as file:
             async with aclosing(self._transport().stream(methods.EXPORT_MODEL, request, timeout=None)) as parts:

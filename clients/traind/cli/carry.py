@@ -1,4 +1,4 @@
-"""`traind export`, `traind import`: models from server to server."""
+"""`traind export`, `traind import`: models from server to server, and to programs without traind."""
 
 from __future__ import annotations
 
@@ -9,20 +9,33 @@ import click
 from traind.cli.data import show_progress
 from traind.cli.session import as_json, client, find_model, hint, output_option, show
 from traind.display import figure
+from traind.export_formats import ENDINGS
 from traind.names import short_name
 
 
 @click.command()
 @click.argument("model")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=pathlib.Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=pathlib.Path), required=False)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(ENDINGS)),
+    default="safetensors",
+    help="safetensors, which `traind import` takes; onnx, a graph from the columns to the answers; script, a zip of a "
+    "readable PyTorch script and its weights.",
+)
 @click.option("--force", is_flag=True, help="Write over FILE if it is there.")
 @output_option
-def export(model: str, file: pathlib.Path, force: bool, output: str) -> None:
-    """Write MODEL with its history into FILE, which `traind import` takes on any server; @last is the newest."""
+def export(model: str, file: pathlib.Path | None, kind: str, force: bool, output: str) -> None:
+    """Write MODEL into FILE, else into one that is called as the model; @last is the newest.
+
+    With its history, for `traind import` on any server, or in a format for programs without traind.
+    """
     server = client()
     found = server.models.get(find_model(server, model))
+    file = file or pathlib.Path(short_name(found.name).replace(":", "-") + ENDINGS[kind])
     try:
-        server.models.export(found, file, overwrite=force, progress=show_progress)
+        server.models.export(found, file, format=kind, overwrite=force, progress=show_progress)
     except FileExistsError:
         raise click.UsageError(f"{file} is there already; give another name, or --force to write over it") from None
     except OSError as error:
@@ -34,7 +47,10 @@ def export(model: str, file: pathlib.Path, force: bool, output: str) -> None:
     path_alone = lambda: click.echo(str(file))  # noqa: E731 - what a table tells of it
     show(output, [told], table=path_alone, ids=[found.name])
     hint(f"      {short_name(found.name)}, {found.parameter_count} parameters, {size:,} bytes")
-    hint(f"next  traind --profile OTHER import {file}")
+    if kind == "safetensors":
+        hint(f"next  traind --profile OTHER import {file}")
+    elif kind == "script":
+        hint(f"next  unzip {file}  ·  python predict.py ROWS.csv")
 
 
 @click.command(name="import")

@@ -155,14 +155,16 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportModel(self, request, context):
-        """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
-        else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
-        tells the file's name and size; over REST the file is the body. Needs scope `read`.
+        """Sends a model as one file, of the format that is asked for: one that ImportModel of any server takes, an ONNX graph,
+        or a script. Over gRPC in messages of at most 1 MiB, of which the first tells the file's name and size; over REST the
+        file is the body. Needs scope `read`.
 
         What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
 
-        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
-        NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (an unknown format), WRONG_STATE (the job that is to make the model is not
+        done, or has failed; weights are NaN or infinite; or the format cannot say what the model does), TOO_LARGE (the
+        history, or the rest of what is told, is longer than a file may tell; or an ONNX file would have 2 GiB or more),
+        DATA_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,14 +65,16 @@ class ModelServiceStub:
     or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
     """
     ExportModel: _grpc.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]
-    """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
-    else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
-    tells the file's name and size; over REST the file is the body. Needs scope `read`.
+    """Sends a model as one file, of the format that is asked for: one that ImportModel of any server takes, an ONNX graph,
+    or a script. Over gRPC in messages of at most 1 MiB, of which the first tells the file's name and size; over REST the
+    file is the body. Needs scope `read`.
 
     What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
 
-    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
-    NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (an unknown format), WRONG_STATE (the job that is to make the model is not
+    done, or has failed; weights are NaN or infinite; or the format cannot say what the model does), TOO_LARGE (the
+    history, or the rest of what is told, is longer than a file may tell; or an ONNX file would have 2 GiB or more),
+    DATA_CORRUPT.
     """
     ImportModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]
     """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
@@ -150,14 +152,16 @@ class ModelServiceAsyncStub(ModelServiceStub):
     or has failed), INVALID_FIELD (columns or loss do not fit), DATA_CORRUPT.
     """
     ExportModel: _aio.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]  # type: ignore[assignment]
-    """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
-    else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
-    tells the file's name and size; over REST the file is the body. Needs scope `read`.
+    """Sends a model as one file, of the format that is asked for: one that ImportModel of any server takes, an ONNX graph,
+    or a script. Over gRPC in messages of at most 1 MiB, of which the first tells the file's name and size; over REST the
+    file is the body. Needs scope `read`.
 
     What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
 
-    Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
-    NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
+    Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (an unknown format), WRONG_STATE (the job that is to make the model is not
+    done, or has failed; weights are NaN or infinite; or the format cannot say what the model does), TOO_LARGE (the
+    history, or the rest of what is told, is longer than a file may tell; or an ONNX file would have 2 GiB or more),
+    DATA_CORRUPT.
     """
     ImportModel: _aio.UnaryUnaryMultiCallable[_models_pb2.ImportModelRequest, _models_pb2.Model]  # type: ignore[assignment]
     """Makes a model of a finished upload of a file that ExportModel wrote, here or elsewhere. It becomes the caller's, as
@@ -268,14 +272,16 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.ExportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_models_pb2.ExportModelResponse], _abc.AsyncIterator[_models_pb2.ExportModelResponse]]:
-        """Sends a model as one file, which ImportModel of any server takes: safetensors with the weights, and with everything
-        else that is known of the model as text in its header. Over gRPC in messages of at most 1 MiB, of which the first
-        tells the file's name and size; over REST the file is the body. Needs scope `read`.
+        """Sends a model as one file, of the format that is asked for: one that ImportModel of any server takes, an ONNX graph,
+        or a script. Over gRPC in messages of at most 1 MiB, of which the first tells the file's name and size; over REST the
+        file is the body. Needs scope `read`.
 
         What ImportModel of the same version would refuse is not sent: its checks are made before the first byte.
 
-        Errors: RESOURCE_NOT_FOUND, WRONG_STATE (the job that is to make the model is not done, or has failed; or weights are
-        NaN or infinite), TOO_LARGE (the history, or the rest of what is told, is longer than a file may tell), DATA_CORRUPT.
+        Errors: RESOURCE_NOT_FOUND, INVALID_FIELD (an unknown format), WRONG_STATE (the job that is to make the model is not
+        done, or has failed; weights are NaN or infinite; or the format cannot say what the model does), TOO_LARGE (the
+        history, or the rest of what is told, is longer than a file may tell; or an ONNX file would have 2 GiB or more),
+        DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

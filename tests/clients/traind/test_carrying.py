@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
+import onnx
 import pytest
 
 import traind
@@ -38,6 +40,20 @@ def test_there_and_back(client, class_model, tmp_path):
     one, other = (dict(client.jobs.history(job)) for job in (made.job, client.models.get(class_model).job))
     assert one
     assert one == other
+
+
+def test_the_formats_of_other_programs(client, class_model, tmp_path):
+    path = client.models.export(class_model, tmp_path / "m.zip", format="script")
+    with zipfile.ZipFile(path) as opened:
+        assert opened.testzip() is None
+        assert opened.namelist() == ["predict.py", "weights.safetensors"]
+        assert f"MODEL = {class_model!r}".encode() in opened.read("predict.py")
+    graph = onnx.load(client.models.get(class_model).export(tmp_path / "m.onnx", format="onnx")).graph
+    assert [one.name for one in graph.input] == [one.name for one in client.models.get(class_model).message.inputs]
+    with pytest.raises(traind.InvalidSpec, match="no format 'pickle'") as refused:
+        client.models.export(class_model, tmp_path / "m.pkl", format="pickle")
+    assert "onnx" in refused.value.fix
+    assert names(tmp_path) == ["m.onnx", "m.zip"]
 
 
 def test_its_own_name_is_kept(client, price_model, tmp_path):
@@ -144,6 +160,16 @@ def test_the_commands(run, price_model, tmp_path):
     assert run("import", "m.safetensors", "-o", "id").stdout.startswith("models/")
     assert "imported/" in run("models", "list").stdout
     assert names(tmp_path) == ["last.st", "m.safetensors"]
+
+
+def test_the_command_names_the_file_as_the_model(run, price_model, tmp_path):
+    name = price_model.partition("/")[2].replace("/versions/", "-")
+    told = run("export", price_model, "--format", "script")
+    assert told.stdout == f"{name}.zip\n"
+    assert "python predict.py" in told.stderr
+    assert run("export", price_model, "--format", "onnx").stdout == f"{name}.onnx\n"
+    assert "'pickle'" in run("export", price_model, "--format", "pickle", code=2).stderr
+    assert names(tmp_path) == [f"{name}.onnx", f"{name}.zip"]
 
 
 def test_what_the_commands_refuse(run, price_model, tmp_path):
