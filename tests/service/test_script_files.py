@@ -145,7 +145,7 @@ def hostile():
     types.append(exported.Column(name="price", type=exported.Column.NUMBER))
     table = [
         {name: HOSTILE[(row + place) % len(HOSTILE)] for place, name in enumerate(HOSTILE)} | {"price": float(row)}
-        for row in range(40)
+        for row in range(200)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exported, "types", lambda _: types)
