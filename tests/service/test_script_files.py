@@ -14,6 +14,7 @@ import pytest
 
 from tests.service import exported
 
+pytestmark = pytest.mark.timeout(600)
 TABLE = exported.rows()
 DRIVER = """
 import importlib.util, json, pathlib, sys
@@ -50,7 +51,7 @@ def isolated(*words, cwd, code=0):
     """A script in a process of its own, which finds installed packages alone."""
     env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     done = subprocess.run(
-        [sys.executable, "-I", *words], cwd=cwd, env=env, capture_output=True, timeout=280, check=False
+        [sys.executable, "-I", *words], cwd=cwd, env=env, capture_output=True, timeout=500, check=False
     )
     assert done.returncode == code, done.stderr.decode()
     return done
@@ -144,7 +145,7 @@ def hostile():
     types.append(exported.Column(name="price", type=exported.Column.NUMBER))
     table = [
         {name: HOSTILE[(row + place) % len(HOSTILE)] for place, name in enumerate(HOSTILE)} | {"price": float(row)}
-        for row in range(40)
+        for row in range(200)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exported, "types", lambda _: types)
