@@ -58,11 +58,11 @@ def told(lab, what, part) -> int:
     lab.begin()
     began = time.monotonic()
     violations = []
-    try:
-        violations += part()
-        violations += lab.violations()
-    except (Exception, pytest.fail.Exception) as error:  # the latter is no Exception
-        violations.append(f"{what} did not come to its end: {error!r}")
+    for step, name in ((part, what), (lab.violations, f"the question what {what} violated")):
+        try:
+            violations += step()
+        except (Exception, pytest.fail.Exception) as error:  # the latter is no Exception
+            violations.append(f"{name} did not come to its end: {error!r}")
     print(f"{what}: {len(lab.record.acknowledged)} jobs acknowledged, {len(violations)} violations", flush=True)
     print(f"  {time.monotonic() - began:.0f} s")
     for violation in violations:

@@ -13,6 +13,9 @@ import redis
 from tests import servers
 from tests.waiting import gone, wait_until
 
+# Seconds in which a server that is up lets a session in.
+PATIENCE_S = 60.0
+
 
 class Freezable:
     """A server process whose whole tree can be stopped and let go on."""
@@ -143,5 +146,12 @@ class Postgres(Freezable, servers.OwnPostgres):
             return len(session.execute(query).fetchall())
 
     def session(self, url=None):
-        """A session past every proxy; in another database than the first by its URL."""
-        return psycopg.connect(url or self.url, autocommit=True, connect_timeout=5, application_name="the test")
+        """A session past every proxy; in another database than the first by its URL. A busy machine is waited for."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return psycopg.connect(url or self.url, autocommit=True, connect_timeout=5, application_name="the test")
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)

@@ -21,6 +21,7 @@ FORBIDDEN = {
     "no-torch-beside-celery": ("worker/supervisor.py", "import worker.run"),
     "grpc": ("service/rest/routes.py", "import grpc"),
     "celery": ("service/jobs.py", "import celery"),
+    "opentelemetry": ("service/jobs.py", "import opentelemetry"),
 }
 
 

@@ -64,7 +64,9 @@ def grpcurl(route: Route, example: Example, address: Address) -> str | None:
 
 def rpc_message(route: Route, example: Example) -> Json:
     """The request message that path, query and body make together, as proto3 JSON."""
-    message: Json = {name: example.path.removeprefix("/v1/").partition(":")[0] for name, _ in route.variables}
+    found = route.pattern.fullmatch(example.path)
+    values = found.groups() if found else [example.path.removeprefix("/v1/").partition(":")[0]] * len(route.variables)
+    message: Json = {name: value for (name, _), value in zip(route.variables, values, strict=True)}
     fields = {field.json_name: field for field in route.method.descriptor.input_type.fields}
     for name, value in example.query.items():
         field = fields[name]

@@ -112,7 +112,9 @@ def test_streams_are_counted_while_they_run_and_at_their_end(doors, parse):
     stream.cancel()
     wait_until(lambda: parse(scrape(doors))[running_] == 0, "the stream has left", 60)
     with doors.http.stream("GET", f"/v1/{job}:watch", headers={"authorization": f"Bearer {kim}"}) as response:
-        next(response.iter_lines())
+        # Kept, for the end of the iterator ends the stream.
+        coming = response.iter_lines()
+        next(coming)
         wait_until(
             lambda: parse(scrape(doors)).get(("traind_calls_in_flight", ("door", "rest"), ("method", WATCH))) == 1,
             "it runs",

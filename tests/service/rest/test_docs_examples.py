@@ -135,7 +135,7 @@ def world(made):
 
 
 def test_every_method_has_an_example():
-    assert set(EXAMPLES) == set(TABLE)
+    assert set(EXAMPLES) == {name for name in TABLE if name.startswith("traind.v1.")}
 
 
 def test_the_page_shows_each(made):
