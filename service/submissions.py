@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from service import admission, datasets, models, references
 from service.app import App
 from service.callers import Caller
-from service.errors import QueueFull, RequestIdReused, WrongState
+from service.calling.methods import MOST_MESSAGE_BYTES
+from service.errors import QueueFull, RequestIdReused, TooLarge, WrongState
 from service.job_messages import describe
 from service.modelling import specs
 from service.points import point
@@ -21,6 +22,9 @@ from service.store import queue as queue_store
 from service.store.database import Connection
 from service.store.records import DatasetRow
 from traind.v1 import jobs_pb2, specs_pb2
+
+# Of what a job tells when it is new; findings, metrics and the like come to it.
+MOST_TOLD_BYTES = MOST_MESSAGE_BYTES - (256 << 10)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,10 @@ def take(
 ) -> jobs_pb2.Job:
     """Store a job that was checked as one QUEUED row, and only then let a ticket be sent; or, with `validate_only`,
     answer it as it would be stored. Answers the one that came with the same request id meanwhile.
+
+    Raises TooLarge, QueueFull.
     """
+    _check_told(job)
     if asked.validate_only:
         with app.database.read() as connection:
             admission.admit_to_queue(connection, app.settings, caller.user_id, lock=False)
@@ -109,6 +116,18 @@ def take(
     point("C2")
     app.job_queued()
     return taken
+
+
+def _check_told(job: jobs_pb2.Job) -> None:
+    """Refuse a job that no answer could tell."""
+    size = job.ByteSize()
+    if size > MOST_TOLD_BYTES:
+        raise TooLarge(
+            f"job: its description has {size:,} bytes, for its spec is told as it was asked for and with every default "
+            f"filled in; at most {MOST_TOLD_BYTES:,} fit into an answer: name fewer columns, or shorter ones, or give "
+            "fewer weights",
+            metadata={"field": "job", "bytes": str(size), "limit": str(MOST_TOLD_BYTES)},
+        )
 
 
 def _store(

@@ -142,17 +142,24 @@ class Training:
         return networks.build_network(self.spec.network, layout, outputs, self.dtype)
 
     def solve(self, data: TrainingData) -> Weights:
-        """The exact solution."""
+        """The exact solution. Raises InvalidField where the spec's dtype cannot hold it."""
         bias = self.spec.network.linear.bias
         weights, rank = exact.solve(data.train.x, data.train.t, bias=bias)
         if rank < data.fitted.width + bias:
             self.publisher.findings.append(findings.rank_deficient(rank, data.fitted.width + bias))
-        return tensors.from_arrays(weights, self.dtype)
+        solution = tensors.from_arrays(weights, self.dtype)
+        if not tensors.all_finite(solution):
+            raise invalid(
+                "job.train.dtype",
+                f"{specs_pb2.TrainSpec.Dtype.Name(self.spec.dtype)} cannot hold the exact solution, whose numbers are "
+                "larger; set it to FLOAT64, or scale inputs and target",
+            )
+        return solution
 
     def take(self, network: TraindNetwork) -> Weights:
         """The given weights. Raises InvalidField where they are not the network's: its sizes are sure only now."""
         shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
-        if wrong := list(given.given_misfits(self.spec.learn.given, shapes)):
+        if wrong := list(given.given_misfits(self.spec.learn.given, shapes, self.dtype)):
             raise invalid(wrong[0].field, wrong[0].description)
         return given.given_tensors(self.spec.learn.given, self.dtype)
 
@@ -246,7 +253,7 @@ class Training:
         self.publisher.leave(checkpoint, state.best_epoch, state.epoch, state.batch)
         if not state.best_epoch:
             raise OutOfTime(state.epoch)
-        if not all(weight.isfinite().all() for weight in state.weights.values()):
+        if not tensors.all_finite(state.weights):
             raise Diverged(state.epoch)
         return state.weights, state.best_epoch
 

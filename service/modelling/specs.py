@@ -7,7 +7,7 @@ from service.modelling import findings
 from service.modelling.columns import all_told, class_count, input_layout
 from service.modelling.given import given_misfits
 from service.modelling.inputs import InputLayout
-from service.modelling.networks import Task, output_width, weight_shapes
+from service.modelling.networks import Task, output_width, torch_dtype, weight_shapes
 from service.modelling.resolving.columns import resolve_inputs, resolve_targets
 from service.modelling.resolving.draft import Draft
 from service.modelling.resolving.learning import resolve_learning
@@ -44,9 +44,8 @@ def resolve(
     _resolve_dtype(resolved)
     draft.raise_if_wrong()
     if resolved.learn.WhichOneof("way") == "given" and _widths_known(draft):
-        draft.violations += given_misfits(
-            resolved.learn.given, weight_shapes(resolved.network, *widths(resolved, columns))
-        )
+        shapes = weight_shapes(resolved.network, *widths(resolved, columns))
+        draft.violations += given_misfits(resolved.learn.given, shapes, torch_dtype(resolved))
         draft.raise_if_wrong()
     return resolved
 

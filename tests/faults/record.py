@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from tests.acceptance import wire as wires
+from tests.faults.standing import standing
 from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, uploads_pb2
 
 Job = jobs_pb2.Job
@@ -95,7 +96,7 @@ class Client:
         """Ask until it holds of the job, by default that it has ended."""
         deadline = time.monotonic() + seconds
         while not until(job := self.get(name)):
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain:\n{job}"
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain:\n{job}\n{standing(self.stack)}"
             time.sleep(0.02)
         return job
 

@@ -34,9 +34,11 @@ class Lab:
         return Caller(user.id, name, "t", frozenset({"read", "submit", "predict"}))
 
     def push(self, name, dataset_id=None):
-        dataset_id = dataset_id or name.replace("_", "-")
+        return self.push_bytes(dataset_id or name.replace("_", "-"), (DATA / f"{name}.csv").read_bytes())
+
+    def push_bytes(self, dataset_id, data):
         upload = uploads.create_upload(self.app, self.caller, uploads_pb2.CreateUploadRequest())
-        uploads.write_chunk(self.app, self.caller, upload.name, 0, (DATA / f"{name}.csv").read_bytes())
+        uploads.write_chunk(self.app, self.caller, upload.name, 0, data)
         source = datasets_pb2.DatasetSource(upload=upload.name)
         request = datasets_pb2.CreateDatasetRequest(dataset_id=dataset_id, source=source)
         return datasets.create_dataset(self.app, self.caller, request)

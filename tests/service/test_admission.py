@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from service import jobs
-from service.errors import QueueFull, TooManyParameters
+from service.errors import QueueFull, TooLarge, TooManyParameters
 from tests.service.lab import Lab
 from traind.v1 import jobs_pb2
 
@@ -54,6 +54,22 @@ def test_an_evaluation_of_more_memory(make_lab):
     request = jobs_pb2.CreateJobRequest(job=jobs_pb2.Job(dataset="penguins", evaluate=evaluate))
     with pytest.raises(TooManyParameters, match=r"job\.evaluate would take .* use fewer rows"):
         jobs.create_job(tight, lab.caller, request)
+
+
+@pytest.mark.parametrize("validate_only", [True, False])
+def test_a_job_that_no_answer_could_tell(make_lab, tmp_path, validate_only):
+    """Its spec is told twice, so half of the largest request is enough."""
+    lab = make_lab()
+    names = [f"{number:05d}{'x' * 245}" for number in range(4095)]
+    lab.push_bytes("wide", f"{','.join([*names, 'y'])}\n{','.join(['1'] * 4096)}\n{','.join(['2'] * 4096)}\n".encode())
+    columns = [{"columns": names, "scale": "NONE"}]
+    job = {"dataset": "wide", "train": {"inputs": names, "target": ["y"], "network": {"linear": {}}}}
+    assert lab.get(lab.submit(job).name).train.inputs == names
+    job["train"]["preprocess"] = {"groups": columns}
+    with pytest.raises(TooLarge, match=r"job: its description has 4,\d+,\d+ bytes, .* at most 3,932,160 fit") as error:
+        lab.submit(job, validate_only=validate_only)
+    assert error.value.metadata["limit"] == "3932160"
+    assert len(jobs.list_jobs(lab.app, lab.caller, jobs_pb2.ListJobsRequest()).jobs) == 1
 
 
 def test_so_many_jobs_of_one_person_wait(make_lab):

@@ -630,6 +630,12 @@ def test_a_fenced_attempt_writes_nothing(desk):
         ),
         ("x,y\n1,1\n2,1e39\n3,3\n", {}, 'job.train.target[0]: column "y" has 1 values that are Inf'),
         ("x,y\na,1\nb,2\nc,3\n", {"loss": {"crossEntropy": {}}, "split": {"holdOut": {}}}, "every class has one row"),
+        (
+            "x,y\n1e-30,1e30\n2e-30,2e30\n3e-30,3e30\n",
+            {"network": {"linear": {"bias": False}}, "learn": {"exact": {}}, "dtype": "FLOAT32"}
+            | {"preprocess": {"scale": "NONE"}},
+            "job.train.dtype: FLOAT32 cannot hold the exact solution",
+        ),
     ],
 )
 def test_rows_that_cannot_be_learned_from(desk, text, spec, words):

@@ -25,10 +25,10 @@ WEIGHTS = {
 }
 
 
-def problems(**changed):
+def problems(dtype=torch.float64, **changed):
     network = spec_of({"network": SPEC}).network
     learn = spec_of(given(**WEIGHTS | changed)).learn.given
-    found = given_weights.given_misfits(learn, networks.weight_shapes(network, LAYOUT, 1))
+    found = given_weights.given_misfits(learn, networks.weight_shapes(network, LAYOUT, 1), dtype)
     return [(problem.field, problem.description) for problem in found]
 
 
@@ -60,3 +60,10 @@ def test_misfits(changed, name, words):
     ((field, description),) = problems(**changed)
     assert field == f'job.train.learn.given.weights["{name}"]'
     assert words in description
+
+
+def test_numbers_that_the_dtype_cannot_hold():
+    large = {"norms__0__weight": [1.0, -1e39]}
+    ((_, description),) = problems(torch.float32, **large)
+    assert description == "holds -1e+39, and FLOAT32 at most 3.40282e+38; set dtype to FLOAT64"
+    assert problems(torch.float64, **large) == []
