@@ -131,6 +131,7 @@ class TableWriter:
             )
 
     def close(self) -> None:
+        """End the file."""
         self._writer.close()
         self._file.close()
 

@@ -80,7 +80,7 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         app = self._calls.app
         download = await self._calls.patiently(downloading.open_download, app, CALLER.get(), request)
         parts = downloading.parts(download)
-        while (part := await self._calls.on_thread(next, parts, None)) is not None:
+        while (part := await self._calls.patiently(next, parts, None)) is not None:
             yield part
 
     @override
