@@ -98,7 +98,8 @@ class ServerInfo(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this server can do beyond traind 0.1.0, for clients that meet servers of several versions: `queue`
-        (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`).
+        (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`),
+        `batch_prediction` (`Job.predict`), `dataset_files` (`DownloadDataset`).
         """
 
     @_builtins.property
