@@ -52,9 +52,9 @@ class Dataset(DatasetView):
     def download(
         self,
         path: str | os.PathLike[str],
-        format: str = "",
+        format: str = "",  # noqa: A002 - as the contract names it
         *,
-        overwrite: bool = False,  # noqa: A002
+        overwrite: bool = False,
     ) -> pathlib.Path:
         """See Datasets.download."""
         return self._datasets.download(self, path, format, overwrite=overwrite)
@@ -144,8 +144,8 @@ class Datasets:
     ) -> pathlib.Path:
         """Write a data set into one file; answers the path.
 
-        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV. PARQUET
-        has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an apostrophe
+        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV.
+        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an apostrophe
         before them. The file is whole or not there. Raises FileExistsError where it is there already, unless
         `overwrite`. `progress` is told the bytes received so far.
         """
@@ -154,7 +154,8 @@ class Datasets:
         request = datasets_pb2.DownloadDatasetRequest(name=name_of(name), format=kind)
         received = 0
         with writing(target, overwrite=overwrite) as file:
-            with closing(self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)) as parts:
+            answers = self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)
+            with closing(answers) as parts:
                 for part in parts:
                     off_loop(file.write, part.data)
                     received += len(part.data)

@@ -51,9 +51,9 @@ class AsyncDataset(DatasetView):
     async def download(
         self,
         path: str | os.PathLike[str],
-        format: str = "",
+        format: str = "",  # noqa: A002 - as the contract names it
         *,
-        overwrite: bool = False,  # noqa: A002
+        overwrite: bool = False,
     ) -> pathlib.Path:
         """See Datasets.download."""
         return await self._datasets.download(self, path, format, overwrite=overwrite)
@@ -143,8 +143,8 @@ class AsyncDatasets:
     ) -> pathlib.Path:
         """Write a data set into one file; answers the path.
 
-        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV. PARQUET
-        has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an apostrophe
+        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV.
+        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an apostrophe
         before them. The file is whole or not there. Raises FileExistsError where it is there already, unless
         `overwrite`. `progress` is told the bytes received so far.
         """
@@ -153,7 +153,8 @@ class AsyncDatasets:
         request = datasets_pb2.DownloadDatasetRequest(name=name_of(name), format=kind)
         received = 0
         with writing(target, overwrite=overwrite) as file:
-            async with aclosing(self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)) as parts:
+            answers = self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)
+            async with aclosing(answers) as parts:
                 async for part in parts:
                     await off_loop(file.write, part.data)
                     received += len(part.data)

@@ -186,8 +186,8 @@ class AsyncJobs:
         When it has succeeded, `output_dataset` names the predictions: `row`, the columns of `keep_columns`,
         `predicted_{target}`, and with `probabilities` `p_{class}`. Rows that the model cannot take are in
         `rejected_dataset`, with the reason of each. `output` is the id of the first, by default the data set's with
-        `-predictions` behind it. Safe to repeat, as `create` is. Raises InvalidSpec naming the field, NotFound, Conflict
-        (the model is not made yet).
+        `-predictions` behind it. Safe to repeat, as `create` is. Raises InvalidSpec naming the field, NotFound,
+        Conflict (the model is not made yet).
         """
         task = jobs_pb2.PredictSpec(
             model=name_of(model),

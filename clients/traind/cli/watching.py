@@ -29,7 +29,10 @@ def follow_job(job: Job, output: str, timeout: float | None = None) -> int:
 
 
 def show_results(jobs: Sequence[Job], output: str, *, several: bool) -> None:
-    """What came out of jobs, as one document: the models, the predictions, or evaluations' figures. With `several` JSON is a list."""
+    """What came out of jobs, as one document: the models, the predictions, or evaluations' figures.
+
+    With `several` JSON is a list.
+    """
 
     def show_made() -> None:
         for one in jobs:
