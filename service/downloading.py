@@ -8,6 +8,7 @@ from service import datasets
 from service.app import App
 from service.callers import Caller
 from service.data import table_files
+from service.errors import invalid
 from traind.v1 import datasets_pb2
 
 # Bytes of a file in one message.
@@ -25,9 +26,12 @@ class Download:
 
 
 def open_download(app: App, caller: Caller, request: datasets_pb2.DownloadDatasetRequest) -> Download:
-    """Find a data set and verify its bytes. Raises NotFound, DataCorrupt."""
-    row = datasets.find_dataset(app, caller, request.name, "name")
+    """Find a data set and verify its bytes. Raises InvalidField, NotFound, DataCorrupt."""
     kind = request.format or CSV
+    if kind not in {CSV, PARQUET}:
+        name = datasets_pb2.Dataset.Format.Name(kind)
+        raise invalid("format", f"is {name}; a data set is sent as CSV or PARQUET, take one of these")
+    row = datasets.find_dataset(app, caller, request.name, "name")
     name = f"{row.owner_name}.{row.slug}-{row.version}.{'parquet' if kind == PARQUET else 'csv'}"
     return Download(name, kind, app.objects.fetch(row.table_sha256))
 

@@ -293,7 +293,6 @@ FINDINGS: dict[str, tuple[str, str, str]] = {
     "ROWS_REJECTED": (
         "Rows could not be predicted and went into a data set of their own, with the reason of each.",
         "A value is missing where the model takes none, a category that training did not see, a number out of range.",
-        "Look at `rejected_dataset`; train the model with `impute` or `preprocess.unseen`, or mend the rows and predict "
-        "again.",
+        "Look at `rejected_dataset`; train with `impute` or `preprocess.unseen`, or mend the rows and predict again.",
     ),
 }

@@ -302,7 +302,6 @@ FINDINGS: dict[str, tuple[str, str, str]] = {
     "ROWS_REJECTED": (
         "예측할 수 없는 행을 이유와 함께 따로 데이터 세트로 모았습니다.",
         "모델이 받지 않는 결측값, 학습 때 없던 범주, 범위를 벗어난 숫자가 있습니다.",
-        "`rejected_dataset`을 살펴보십시오. `impute`나 `preprocess.unseen`으로 모델을 학습하거나, "
-        "행을 고쳐 다시 예측하십시오.",
+        "`rejected_dataset`을 보십시오. `impute`나 `preprocess.unseen`으로 학습하거나, 행을 고쳐 다시 예측하십시오.",
     ),
 }

@@ -144,9 +144,9 @@ class AsyncDatasets:
         """Write a data set into one file; answers the path.
 
         `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV.
-        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an apostrophe
-        before them. The file is whole or not there. Raises FileExistsError where it is there already, unless
-        `overwrite`. `progress` is told the bytes received so far.
+        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an
+        apostrophe before them. The file is whole or not there. Raises FileExistsError where it is there already,
+        unless `overwrite`. `progress` is told the bytes received so far.
         """
         target = pathlib.Path(path)
         kind = parse_format(format or ("PARQUET" if target.suffix.lower() == ".parquet" else "CSV"))
