@@ -42,7 +42,9 @@ class Slicer:
 
     def predict(self, first: int, end: int, stop: Callable[[], bool]) -> Slice:
         """Predict the rows from `first` to before `end` and store what comes of them. Raises Stopped."""
-        taken, found, rejected, tally = np.zeros(end - first, np.bool_), [], [], Tally()
+        taken, tally = np.zeros(end - first, np.bool_), Tally()
+        found: list[Predicted] = []
+        rejected: list[Rejected] = []
         for start in range(first, end, self._block):
             if stop():
                 raise Stopped
@@ -61,14 +63,15 @@ class Slicer:
 
     def _block_of(self, start: int, end: int, tally: Tally) -> tuple[np.ndarray, Predicted, list[Rejected]]:
         """The places in the block of the rows that have an answer, the answers, and the other rows."""
-        table = self._table.window(start, end)
+        table = self._table.window(start, end, self._inputs)
         limit = largest_number(self._predictor.spec)
         features, rows, rejected = apply_apart(self._predictor.fitted, table, limit=limit, tally=tally)
         outputs = self._predictor.forward(features)
         predicted = self._predictor.tell(outputs, [])
         finite = np.isfinite(outputs).all(axis=1)
-        if not self.told.target.classes:
-            finite &= np.isfinite(predicted.values).all(axis=1)
+        for numbers in (predicted.values, predicted.deviations):
+            if numbers is not None and not self.told.target.classes:
+                finite &= np.isfinite(numbers).all(axis=1)
         if not finite.all():
             rejected += [Rejected(row, "", NO_FINITE_ANSWER) for row in rows[~finite].tolist()]
             rejected.sort(key=lambda one: one.row)

@@ -100,9 +100,9 @@ class FileTable(Table):
             yield first, Table({name: self.file.column(name, place) for name in self.columns}, length)
             first += length
 
-    def window(self, first: int, end: int) -> Table:
-        """The rows from `first` to before `end`, all columns of them in memory."""
-        return Table({name: self.file.column(name, window=(first, end)) for name in self.columns}, end - first)
+    def window(self, first: int, end: int, names: Sequence[str]) -> Table:
+        """The rows from `first` to before `end`, and of them those columns, in memory."""
+        return Table({name: self.file.column(name, window=(first, end)) for name in names}, end - first)
 
     def stored(self, name: str, first: int, end: int) -> list[pa.Array]:
         """Some rows of a column as they lie in the file, in pieces; nothing is copied."""
