@@ -17,7 +17,7 @@ from traind.v1 import tables_pb2
 from worker.predicted_slices import Slice
 from worker.training import Stopped
 
-NO_FINITE_ANSWER = "makes the network answer Inf or NaN; look at its numbers, or train with dtype FLOAT64"
+NO_FINITE_ANSWER = "the network answers Inf or NaN for it; look at its numbers, or train with dtype FLOAT64"
 
 
 class Slicer:
