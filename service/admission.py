@@ -10,6 +10,7 @@ A check that only looks (`validate_only`) and a submission pass through the same
 
 from service.errors import QueueFull, TooManyParameters
 from service.modelling import memory, networks, specs
+from service.modelling.inputs import InputLayout
 from service.settings import Settings
 from service.store import queue
 from service.store.database import Connection
@@ -47,6 +48,22 @@ def admit_evaluation(
     """Count the memory of a job that measures a model of that spec. Raises TooManyParameters."""
     job.memory_bytes = memory.estimate_evaluation(_sizes(spec, columns, dataset, job.parameter_count))
     _check_memory(settings, job, "job.evaluate", "fewer rows")
+
+
+def admit_prediction(
+    settings: Settings,
+    job: jobs_pb2.Job,
+    spec: specs_pb2.TrainSpec,
+    layout: InputLayout,
+    dataset: DatasetRow,
+    told: int,
+) -> None:
+    """Count the memory of a job that predicts with a model of that spec, `told` columns of it. Raises
+    TooManyParameters.
+    """
+    sizes = memory.Sizes(dataset.row_count, len(spec.inputs), layout, told, job.parameter_count)
+    job.memory_bytes = memory.estimate_prediction(spec, sizes, told, job.epochs)
+    _check_memory(settings, job, "job.predict", "a smaller model, fewer kept columns, or no probabilities")
 
 
 def admit_to_queue(connection: Connection, settings: Settings, owner_id: str, *, lock: bool) -> None:

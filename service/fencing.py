@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from google.protobuf.json_format import MessageToJson
 
 from service.errors import WrongState
-from service.store import artifacts, events, jobs, metrics, models, moves, webhooks
+from service.store import artifacts, datasets, events, jobs, metrics, models, moves, webhooks
 from service.store.database import Connection
 from service.store.records import JobRow, ModelRows, encode_figures
 from service.store.tables import ENDED_STATES, LIVE_STATES, LOSSES_CAP
@@ -73,6 +73,26 @@ class NewModel:
     rows: ModelRows | None = None
     # Rows with its answers: GoldenRows of the contract in its binary form.
     golden: bytes | None = None
+
+
+@dataclass(frozen=True)
+class NewDataset:
+    """A table that a job has made, as `succeed` stores it; its file is there already."""
+
+    slug: str
+    display_name: str
+    sha256: str
+    size_bytes: int
+    row_count: int
+    columns_json: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a job that predicts has made: the answers, and the rows that have none."""
+
+    output: NewDataset | None
+    rejected: NewDataset | None
 
 
 def beat_of(here: moves.Standing | None, claim: Claim) -> Beat:
@@ -227,6 +247,28 @@ def add_model(connection: Connection, job: JobRow, model: NewModel, staged: str 
         models.add_rows(connection, version_id, model.rows)
     if model.golden is not None:
         models.add_golden(connection, version_id, model.golden)
+    return row.name
+
+
+def add_dataset(connection: Connection, job: JobRow, made: NewDataset | None) -> str:
+    """The data set's next version, or the one that is the same; answers its name, empty without a table."""
+    if made is None:
+        return ""
+    row = datasets.add_version(
+        connection,
+        owner_id=job.owner_id,
+        slug=made.slug,
+        display_name=made.display_name,
+        # The table is the file.
+        sha256=made.sha256,
+        table_sha256=made.sha256,
+        options_sha256="",
+        size_bytes=made.size_bytes,
+        row_count=made.row_count,
+        columns_json=made.columns_json,
+        encoding="",
+        format="ARROW",
+    )
     return row.name
 
 

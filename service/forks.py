@@ -107,7 +107,7 @@ def _again(app: App, parent: JobRow) -> tuple[jobs_pb2.Job, tuple[str, ...]]:
     job = jobs_pb2.Job(display_name=parent.display_name, dataset=parent.dataset_name, model=parent.model_slug)
     wanted = list(filter(None, parent.webhooks.split(",")))
     job.webhooks.extend(name for name in wanted if name in app.webhooks)
-    json_format.Parse(parent.task_json, job.train if parent.kind == "train" else job.evaluate)
+    json_format.Parse(parent.task_json, getattr(job, parent.kind))
     if parent.resolved_json:
         json_format.Parse(parent.resolved_json, job.resolved)
     told = [

@@ -40,11 +40,14 @@ def _encode(row: JobRow) -> jobs_pb2.Job:
         parameter_count=row.parameter_count,
         memory_bytes=row.memory_bytes,
         model_version=row.model_name,
+        output_dataset=row.output_name,
+        rejected_dataset=row.rejected_name,
         create_time=timestamp(row.created_at),
         start_time=timestamp(row.started_at),
         end_time=timestamp(row.ended_at),
     )
-    json_format.Parse(row.task_json, job.train if row.kind == "train" else job.evaluate)
+    # A kind of job is called as its task is in the contract.
+    json_format.Parse(row.task_json, getattr(job, row.kind))
     if row.resolved_json:
         json_format.Parse(row.resolved_json, job.resolved)
     if row.origin_json:

@@ -42,7 +42,10 @@ from service.fencing import (
     Claim,
     EpochFigures,
     Fenced,
+    NewDataset,
     NewModel,
+    Predictions,
+    add_dataset,
     add_model,
     asked,
     beat_of,
@@ -65,7 +68,8 @@ from service.store.records import JobRow, encode_figures
 from service.store.tables import STATES
 from traind.v1 import jobs_pb2, tables_pb2
 
-__all__ = ["Beat", "Claim", "EpochFigures", "Fenced", "NewModel", "Reconciled", "any_waits", "beat", "cancel", "claim"]
+__all__ = ["Beat", "Claim", "EpochFigures", "Fenced", "NewDataset", "NewModel", "Predictions", "Reconciled"]
+__all__ += ["any_waits", "beat", "cancel", "claim"]
 __all__ += ["add_finding", "add_log", "fail", "going_on", "keep_checkpoint", "look", "lost", "note_refused", "pause"]
 __all__ += ["publish_epochs", "reconcile", "resume", "rewind", "settle_left", "settle_stopped", "stored_figures"]
 __all__ += ["succeed"]
@@ -127,8 +131,10 @@ def succeed(
     metrics: Mapping[str, float],
     best_epoch: int,
     findings: Sequence[tables_pb2.Finding] = (),
+    predictions: Predictions | None = None,
 ) -> str:
-    """End the job well, with its model if it makes one; answers the model's name, `models/kim.churn/versions/3`.
+    """End the job well, with the model or the data sets that it makes; answers the model's name,
+    `models/kim.churn/versions/3`.
 
     A pause or cancel that came too late changes nothing: the work is done. Raises Fenced.
     """
@@ -142,9 +148,14 @@ def succeed(
             return settled_before(connection, claim, {"SUCCEEDED"}).model_name
         note_end(connection, claim.job.id)
         name = add_model(connection, claim.job, model, staged) if model else ""
+        output, rejected = (
+            add_dataset(connection, claim.job, made)
+            for made in ((predictions.output, predictions.rejected) if predictions else (None, None))
+        )
         point("C12")
-        moves.set_values(connection, claim.job.id, model_name=name)
-        last = ("state", events.state_json("SUCCEEDED", model_version=name))
+        moves.set_values(connection, claim.job.id, model_name=name, output_name=output, rejected_name=rejected)
+        change = events.state_json("SUCCEEDED", model_version=name, output_dataset=output, rejected_dataset=rejected)
+        last = ("state", change)
         told = [*finding_bodies(connection, claim, findings), last]
         events.append_all(connection, claim.job.id, claim.attempt, told)
     point("C13")

@@ -19,6 +19,7 @@ TABLE: dict[str, Scope] = {
     "traind.v1.DatasetService.ListDatasets": "read",
     "traind.v1.DatasetService.PreviewDataset": "read",
     "traind.v1.DatasetService.ProfileDataset": "read",
+    "traind.v1.DatasetService.DownloadDataset": "read",
     "traind.v1.DatasetService.ProposeTraining": "read",
     "traind.v1.DatasetService.DeleteDataset": "submit",
     "traind.v1.JobService.CreateJob": "submit",

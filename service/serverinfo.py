@@ -15,7 +15,7 @@ from traind.version import __version__
 
 MIN_CLIENT_VERSION = "0.1.0"
 # What came after 0.1.0; a client that meets older servers too looks here before it counts on it.
-FEATURES = ("memory_estimate", "model_files", "open_inference", "queue")
+FEATURES = ("batch_prediction", "dataset_files", "memory_estimate", "model_files", "open_inference", "queue")
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import assert_never
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from service import admission, datasets, models, references
+from service import admission, batches, datasets, models, references
 from service.app import App
 from service.callers import Caller
 from service.calling.methods import MOST_MESSAGE_BYTES
@@ -92,6 +92,8 @@ def admit(app: App, caller: Caller, job: jobs_pb2.Job, dataset: DatasetRow) -> N
             job.parameter_count = model.parameter_count
             spec = json_format.Parse(model.spec_json, specs_pb2.TrainSpec())
             admission.admit_evaluation(app.settings, job, spec, columns, dataset)
+        case "predict":
+            batches.admit(app, caller, job, dataset)
         case None:
             raise AssertionError("the contract requires a task")
         case _:
@@ -134,7 +136,7 @@ def _store(
     app: App, caller: Caller, job: jobs_pb2.Job, dataset: DatasetRow, asked: Request, parent: Parent | None
 ) -> jobs_pb2.Job:
     kind = job.WhichOneof("task")
-    task = job.train if kind == "train" else job.evaluate
+    task = getattr(job, kind or "")
     with app.database.write() as connection:
         row = None
         if _take_place(app, connection, caller, asked):

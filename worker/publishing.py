@@ -136,11 +136,23 @@ class Publisher:
     def _time_to_keep(self) -> bool:
         return time.monotonic() - self._kept_at >= self._every_s
 
-    def succeed(self, model: ledger.NewModel | None, metrics: dict[str, float], best_epoch: int) -> None:
+    def succeed(
+        self,
+        model: ledger.NewModel | None,
+        metrics: dict[str, float],
+        best_epoch: int,
+        predictions: ledger.Predictions | None = None,
+    ) -> None:
         """The job is done."""
         self._write(
             lambda: ledger.succeed(
-                self._database, self._claim, model, metrics=metrics, best_epoch=best_epoch, findings=self.findings
+                self._database,
+                self._claim,
+                model,
+                metrics=metrics,
+                best_epoch=best_epoch,
+                findings=self.findings,
+                predictions=predictions,
             )
         )
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from google.protobuf import json_format
 
-from service import ledger, references
+from service import ledger
 from service.data.objects import DISK_FULL
 from service.errors import (
     DatabaseUnavailable,
@@ -20,17 +20,17 @@ from service.errors import (
     InvalidTable,
     NotFound,
     PredictionsChanged,
+    TooLarge,
     TooManyParameters,
 )
-from service.model_cache import load_predictor
 from service.modelling import measuring
 from service.settings import Settings
-from service.store import models
 from service.store.database import Database
 from service.store.records import JobRow
 from traind.v1 import jobs_pb2
 from worker.checkpoints import NewerFormat
 from worker.limits import allowed_bytes, make_room
+from worker.predicting import Predicting, load_predictor
 from worker.publishing import Publisher
 from worker.training import Stopped, Training
 from worker.training_data import open_table
@@ -59,10 +59,13 @@ def run_job(settings: Settings, database: Database, claim: ledger.Claim, stop: S
     """
     publisher = Publisher(database, claim, settings.lease_s)
     try:
-        if claim.job.kind == "train":
-            Training(settings, database, claim, publisher, stop).run()
-        else:
-            evaluate(settings, database, claim, publisher)
+        match claim.job.kind:
+            case "train":
+                Training(settings, database, claim, publisher, stop).run()
+            case "predict":
+                Predicting(settings, database, claim, publisher, stop).run()
+            case _:
+                evaluate(settings, database, claim, publisher)
     except Stopped:
         return "stopped"
     except NewerFormat as error:
@@ -95,7 +98,7 @@ def leave(publisher: Publisher, why: str) -> str:
 def failure_of(error: Exception) -> tuple[str, str]:
     """The reason and the words by which a job fails; what nobody expected goes to the log, and only its id out."""
     match error:
-        case InvalidField() | InvalidTable() | NotFound() | TooManyParameters():
+        case InvalidField() | InvalidTable() | NotFound() | TooLarge() | TooManyParameters():
             return "INVALID_DATA", str(error)
         case DataCorrupt() | PredictionsChanged():
             return "CORRUPT", str(error)
@@ -142,15 +145,7 @@ def evaluate(settings: Settings, database: Database, claim: ledger.Claim, publis
     """Measure a model on the job's data set."""
     job = claim.job
     task = json_format.Parse(job.task_json, jobs_pb2.EvaluateSpec())
-    wanted = references.parse_reference("models", task.model, job.owner_name, "job.evaluate.model")
-    with database.read() as connection:
-        model = models.find(connection, job.owner_id, wanted.slug, wanted.version)
-    if model is None or wanted.owner_name != job.owner_name:
-        raise NotFound(
-            f"{task.model} is not there any more: it was deleted while the job waited; measure another version",
-            metadata={"resource": task.model},
-        )
-    predictor = load_predictor(database, model)
+    predictor = load_predictor(database, claim, task.model)
     _, table = open_table(settings, database, claim, predictor.columns)
     publisher.log(f"{table.row_count} rows to measure {task.model} on")
     measured = measuring.evaluate(predictor, table, task.loss if task.HasField("loss") else None)

@@ -11,7 +11,7 @@ from service.data import preprocessing, splits, targets
 from service.data.opening import open_objects
 from service.data.preprocessing import Fitted, Tally
 from service.data.scratch import scratch_array
-from service.data.table import Table, load_table
+from service.data.table import FileTable, Table, load_table
 from service.data.targets import Target
 from service.errors import InvalidTable, NotFound, invalid, shown
 from service.modelling import findings, specs
@@ -194,7 +194,7 @@ def _row_bits(row_count: int, rows: np.ndarray) -> bytes:
 
 def open_table(
     settings: Settings, database: Database, claim: ledger.Claim, names: Iterable[str]
-) -> tuple[DatasetRow, Table]:
+) -> tuple[DatasetRow, FileTable]:
     """Columns of the job's data set. Raises NotFound when it is gone, DataCorrupt when its bytes are not its own."""
     with database.read() as connection:
         dataset = datasets.find_by_id(connection, claim.job.dataset_id)

@@ -14,6 +14,8 @@ from traind.models import Models
 from traind.v1 import server_pb2
 
 if TYPE_CHECKING:
+    from traind.datasets import Dataset
+    from traind.jobs import Job
     from traind.models import Model
     from traind.transport import Transport
 
@@ -53,6 +55,10 @@ class Client:
     def predict(self, model: str | Model, data: Any, *, hidden: bool = False, full: bool = False) -> Any:
         """See Models.predict."""
         return self.models.predict(model, data, hidden=hidden, full=full)
+
+    def predict_job(self, model: str | Model, dataset: str | Dataset, **options: Any) -> Job:
+        """See Jobs.predict."""
+        return self.jobs.predict(model, dataset, **options)
 
     def server_info(self) -> server_pb2.ServerInfo:
         """Versions, limits and addresses of the server, and whom it takes the token for."""

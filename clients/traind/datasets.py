@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import pathlib
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from traind import methods
 from traind.dataset_view import DatasetView, decode_column, parse_format, parse_type
 from traind.errors import ApiError, ConnectionFailed, NotFound, TimedOut, Unavailable
+from traind.files import writing
 from traind.listing import Listing
 from traind.names import name_of
 from traind.pauses import off_loop
@@ -18,6 +21,7 @@ from traind.uploading import patience, send_file
 from traind.v1 import datasets_pb2, tables_pb2
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
 
     from traind.dataset_view import Columns
@@ -44,6 +48,16 @@ class Dataset(DatasetView):
     def propose(self, target: str) -> Proposal:
         """See Datasets.propose."""
         return self._datasets.propose(self, target)
+
+    def download(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "",  # noqa: A002 - as the contract names it
+        *,
+        overwrite: bool = False,
+    ) -> pathlib.Path:
+        """See Datasets.download."""
+        return self._datasets.download(self, path, format, overwrite=overwrite)
 
     def delete(self) -> None:
         """See Datasets.delete."""
@@ -118,6 +132,36 @@ class Datasets:
         return {column.name: decode_column(column) for column in answer.columns}
 
     preview = head
+
+    def download(
+        self,
+        name: str | Dataset,
+        path: str | os.PathLike[str],
+        format: str = "",  # noqa: A002 - as the contract names it
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> pathlib.Path:
+        """Write a data set into one file; answers the path.
+
+        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV.
+        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an
+        apostrophe before them. The file is whole or not there. Raises FileExistsError where it is there already,
+        unless `overwrite`. `progress` is told the bytes received so far.
+        """
+        target = pathlib.Path(path)
+        kind = parse_format(format or ("PARQUET" if target.suffix.lower() == ".parquet" else "CSV"))
+        request = datasets_pb2.DownloadDatasetRequest(name=name_of(name), format=kind)
+        received = 0
+        with writing(target, overwrite=overwrite) as file:
+            answers = self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)
+            with closing(answers) as parts:
+                for part in parts:
+                    off_loop(file.write, part.data)
+                    received += len(part.data)
+                    if progress:
+                        progress(received)
+        return target
 
     def delete(self, name: str | Dataset) -> None:
         """Delete a version, or with a name without version all of them. Raises Conflict while a job uses it."""

@@ -45,6 +45,8 @@ class Event:
     message: str = ""  # with `state`, `log` and `resumed`
     failure: Failure | None = None  # with the state FAILED
     model: str = ""  # with the state SUCCEEDED: `models/{owner}.{id}/versions/{n}`
+    output: str = ""  # with the state SUCCEEDED: the predictions, `datasets/{owner}.{id}/versions/{n}`
+    rejected: str = ""  # with the state SUCCEEDED: the rows that have none
     epoch: int = 0  # with `epoch`: 1, 2, 3, ...; with `resumed`: the epoch after which the job goes on
     metrics: dict[str, float] = field(default_factory=dict)  # with `epoch`
     finding: Finding | None = None  # with `finding`
@@ -65,7 +67,13 @@ def decode_event(event: jobs_pb2.JobEvent) -> Event:
         case "state":
             change = event.state
             failure = decode_failure(change.failure) if change.HasField("failure") else None
-            details = {"message": change.message, "failure": failure, "model": change.model_version}
+            details = {
+                "message": change.message,
+                "failure": failure,
+                "model": change.model_version,
+                "output": change.output_dataset,
+                "rejected": change.rejected_dataset,
+            }
             return _with(found, state=decode_state(change.state), **details)
         case "epoch":
             return _with(found, epoch=event.epoch.epoch, metrics=decode_metrics(event.epoch.metrics))

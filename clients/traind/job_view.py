@@ -53,8 +53,18 @@ class JobView:
         return self.message.dataset
 
     @property
+    def output_dataset(self) -> str:
+        """The data set of predictions that came out, with its version; empty where there is none (yet)."""
+        return self.message.output_dataset
+
+    @property
+    def rejected_dataset(self) -> str:
+        """The data set of the rows that have no prediction; empty where every row has one."""
+        return self.message.rejected_dataset
+
+    @property
     def epoch(self) -> int:
-        """Epochs that are done and stored."""
+        """Epochs that are done and stored; slices of a job that predicts."""
         return self.message.epoch
 
     @property

@@ -139,6 +139,7 @@ class Jobs:
         display_name: str = "",
         train: Mapping[str, Any] | specs_pb2.TrainSpec | None = None,
         evaluate: Mapping[str, Any] | jobs_pb2.EvaluateSpec | None = None,
+        predict: Mapping[str, Any] | jobs_pb2.PredictSpec | None = None,
         webhooks: Sequence[str] = (),
         request_id: str | None = None,
         validate_only: bool = False,
@@ -157,12 +158,51 @@ class Jobs:
             display_name=display_name,
             train=train,
             evaluate=evaluate,
+            predict=predict,
             webhooks=webhooks,
         )
         request = jobs_pb2.CreateJobRequest(
             job=built, request_id=request_id or str(uuid.uuid4()), validate_only=validate_only
         )
         return Job(self._transport().call(methods.CREATE_JOB, request), self)
+
+    def predict(
+        self,
+        model: str | Model,
+        dataset: str | Dataset,
+        *,
+        output: str = "",
+        keep_columns: Sequence[str] = (),
+        probabilities: bool = True,
+        max_seconds: float | None = None,
+        display_name: str = "",
+        webhooks: Sequence[str] = (),
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> Job:
+        """Submit a job that predicts for every row of a data set, of any size.
+
+        When it has succeeded, `output_dataset` names the predictions: `row`, the columns of `keep_columns`,
+        `predicted_{target}`, and with `probabilities` `p_{class}`. Rows that the model cannot take are in
+        `rejected_dataset`, with the reason of each. `output` is the id of the first, by default the data set's with
+        `-predictions` behind it. Safe to repeat, as `create` is. Raises InvalidSpec naming the field, NotFound,
+        Conflict (the model is not made yet).
+        """
+        task = jobs_pb2.PredictSpec(
+            model=name_of(model),
+            output=output,
+            keep_columns=keep_columns,
+            probabilities=probabilities,
+            max_seconds=max_seconds,
+        )
+        return self.create(
+            dataset=dataset,
+            predict=task,
+            display_name=display_name,
+            webhooks=webhooks,
+            request_id=request_id,
+            validate_only=validate_only,
+        )
 
     def get(self, job: str) -> Job:
         """One job by its UUID. Raises NotFound."""

@@ -60,6 +60,9 @@ PREVIEW_DATASET = _read(
     "DatasetService/PreviewDataset", datasets_pb2.PreviewDatasetRequest, datasets_pb2.PreviewDatasetResponse
 )
 PROFILE_DATASET = _read("DatasetService/ProfileDataset", datasets_pb2.ProfileDatasetRequest, profiles_pb2.Profile)
+DOWNLOAD_DATASET = _read(
+    "DatasetService/DownloadDataset", datasets_pb2.DownloadDatasetRequest, datasets_pb2.DownloadDatasetResponse
+)
 PROPOSE_TRAINING = _read("DatasetService/ProposeTraining", datasets_pb2.ProposeTrainingRequest, profiles_pb2.Proposal)
 DELETE_DATASET = _write("DatasetService/DeleteDataset", datasets_pb2.DeleteDatasetRequest, empty_pb2.Empty)
 

@@ -99,6 +99,11 @@ class Progress:
                 if message.model_version:
                     model = short_name(message.model_version)
                     self.say(f"model {model}\nnext  traind predict {model} FILE.csv  ·  traind models show {model}")
+                if message.rejected_dataset:
+                    self.say(f"rejected rows {short_name(message.rejected_dataset)}")
+                if message.output_dataset:
+                    made = short_name(message.output_dataset)
+                    self.say(f"predictions {made}\nnext  traind data download {made} FILE.csv")
             case "FAILED":
                 failure = job.failure
                 self.say(f"FAILED ({failure.reason if failure else ''}) after {took}, epoch {job.epoch}/{job.epochs}")

@@ -317,4 +317,9 @@ FINDINGS: dict[str, tuple[str, str, str]] = {
         "An export that was joined twice, or cases that are really alike.",
         "Remove copies: the same row on both sides of the split makes figures look better than they are.",
     ),
+    "ROWS_REJECTED": (
+        "Rows could not be predicted and went into a data set of their own, with the reason of each.",
+        "A value is missing where the model takes none, a category that training did not see, a number out of range.",
+        "Look at `rejected_dataset`; train with `impute` or `preprocess.unseen`, or mend the rows and predict again.",
+    ),
 }

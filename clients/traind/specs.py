@@ -46,6 +46,7 @@ def build_job(
     display_name: str = "",
     train: Mapping[str, Any] | specs_pb2.TrainSpec | None = None,
     evaluate: Mapping[str, Any] | jobs_pb2.EvaluateSpec | None = None,
+    predict: Mapping[str, Any] | jobs_pb2.PredictSpec | None = None,
     webhooks: Sequence[str] = (),
 ) -> jobs_pb2.Job:
     """One Job message; keywords stand over what `job` says."""
@@ -59,7 +60,7 @@ def build_job(
             setattr(built, name, value)
     if webhooks:
         built.webhooks[:] = webhooks
-    for name, spec in (("train", train), ("evaluate", evaluate)):
+    for name, spec in (("train", train), ("evaluate", evaluate), ("predict", predict)):
         if isinstance(spec, Message):
             getattr(built, name).CopyFrom(spec)
         elif spec is not None:

@@ -16,6 +16,7 @@ _HASH = "must be the 64 lower-case hexadecimal digits of a SHA-256"
 PATTERNS = {
     "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$": _SLUG,
     "^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$": f"{_SLUG}, or left out",
+    "^([a-z]([a-z0-9-]{0,52}[a-z0-9])?)?$": f"{_SLUG.replace('63', '54')}, or left out",
     "^([0-9a-f]{64})?$": f"{_HASH}, or left out",
 }
 _SENTENCES = {

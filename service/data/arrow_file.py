@@ -36,7 +36,7 @@ def write_table(source: Source, asked: Mapping[str, str], target: Path) -> tuple
         )
         for i, (name, column) in enumerate(zip(source.names, seen, strict=True))
     ]
-    if _schema(columns).equals(pa.ipc.open_file(pa.OSFile(str(spool))).schema, check_metadata=True):
+    if schema_of(columns).equals(pa.ipc.open_file(pa.OSFile(str(spool))).schema, check_metadata=True):
         spool.rename(target)
     else:
         _rewrite(spool, columns, target)
@@ -74,7 +74,7 @@ def _write_batches(source: Source, seen: Sequence[Seen], path: Path) -> None:
         for arrays in source.batches():
             kept = [_taken(source, seen, index, array) for index, array in enumerate(arrays)]
             check_cells(seen[0].rows, len(seen))
-            writer = writer or _Writer(path, _read_schema(source.names, kept))
+            writer = writer or TableWriter(path, _read_schema(source.names, kept))
             writer.add(kept)
         if writer:
             writer.finish()
@@ -90,13 +90,15 @@ def _taken(source: Source, seen: Sequence[Seen], index: int, array: pa.Array) ->
         raise refusal(source, index, seen[index].type) from None
 
 
-class _Writer:
+class TableWriter:
     """Writes rows to an Arrow file in batches of bounded size."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._file = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._file, schema)
+        # A job's process writes tables too, and no thread may be started in it.
+        options = pa.ipc.IpcWriteOptions(use_threads=False)
+        self._writer = pa.ipc.new_file(self._file, schema, options=options)
         self._waiting: list[list[pa.Array]] = [[] for _ in schema]
         self._rows = self._bytes = 0
 
@@ -129,15 +131,16 @@ class _Writer:
             )
 
     def close(self) -> None:
+        """End the file."""
         self._writer.close()
         self._file.close()
 
 
 def _rewrite(spool: Path, columns: Sequence[Detected], target: Path) -> None:
     """Write the rows with the types that their columns have."""
-    schema = _schema(columns)
+    schema = schema_of(columns)
     coders = {index: _Coder(column.categories) for index, column in enumerate(columns) if column.type == CATEGORY}
-    writer = _Writer(target, schema)
+    writer = TableWriter(target, schema)
     try:
         for batch in read_batches(spool, range(len(columns))):
             arrays = [
@@ -184,7 +187,8 @@ def _categories(spool: Path, types: Sequence[str | None], rows: int) -> dict[int
     return {index: sorted(values) for index, values in found.items()}
 
 
-def _schema(columns: Sequence[Detected]) -> pa.Schema:
+def schema_of(columns: Sequence[Detected]) -> pa.Schema:
+    """The schema of a table with these columns."""
     return pa.schema([_field(column.name, ARROW_TYPES[column.type], column.type) for column in columns])
 
 

@@ -100,6 +100,18 @@ class FileTable(Table):
             yield first, Table({name: self.file.column(name, place) for name in self.columns}, length)
             first += length
 
+    def window(self, first: int, end: int, names: Sequence[str]) -> Table:
+        """The rows from `first` to before `end`, and of them those columns, in memory."""
+        return Table({name: self.file.column(name, window=(first, end)) for name in names}, end - first)
+
+    def stored(self, name: str, first: int, end: int) -> list[pa.Array]:
+        """Some rows of a column as they lie in the file, in pieces; nothing is copied."""
+        return self.file.arrays(name, (first, end))
+
+    def field(self, name: str) -> pa.Field:
+        """Name, type and Column.Type of a column as they lie in the file (layout.py)."""
+        return self.file.fields[name][1]
+
 
 class _FileColumns(Mapping[str, TableColumn]):
     """The columns of a file, each read anew when it is asked for."""
@@ -150,11 +162,24 @@ class _ArrowFile:
     def _batches(self) -> list[pa.RecordBatch]:
         return [self._reader.get_batch(place) for place in range(self._reader.num_record_batches)]
 
-    def column(self, name: str, batch: int | None = None) -> TableColumn:
-        """A column, of one batch or of all of them."""
+    def arrays(self, name: str, window: tuple[int, int]) -> list[pa.Array]:
+        """A column's rows from the first number of `window` to before the second, as they lie in the file."""
+        place, found, begin = self.fields[name][0], [], 0
+        for batch in self._batches:
+            start, stop = (min(max(edge - begin, 0), batch.num_rows) for edge in window)
+            if start < stop:
+                found.append(batch.column(place).slice(start, stop - start))
+            begin += batch.num_rows
+        return found
+
+    def column(self, name: str, batch: int | None = None, window: tuple[int, int] | None = None) -> TableColumn:
+        """A column, of one batch, of the rows of a window, or of all of them."""
         place, entry = self.fields[name]
-        batches = self._batches if batch is None else [self._batches[batch]]
-        parts = [part.column(place) for part in batches]
+        if window is not None:
+            parts = self.arrays(name, window)
+        else:
+            batches = self._batches if batch is None else [self._batches[batch]]
+            parts = [part.column(place) for part in batches]
         kind = Column.Type.Value((entry.metadata or {})[TYPE_KEY].decode())
         categories: tuple[str, ...] = ()
         if kind == Column.CATEGORY:
@@ -169,7 +194,7 @@ class _ArrowFile:
         return self._dictionaries.get(name, ())
 
 
-def load_table(path: Path, names: Sequence[str] | None = None) -> Table:
+def load_table(path: Path, names: Sequence[str] | None = None) -> FileTable:
     """The columns (all of them, or `names` in that order) of an Arrow file that ingest wrote.
 
     Numbers of a file with one batch are not copied: they lie in the mapped file and are read-only.

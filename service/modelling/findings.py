@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from service.errors import shown
 from traind.v1 import tables_pb2
 
 Finding = tables_pb2.Finding
@@ -116,6 +117,26 @@ def rows_dropped(rows: int, left: int) -> Finding:
         code=Finding.ROWS_DROPPED,
         message=f"{rows} rows with missing values were left out of training and measuring; {left} are left.",
         figures={"rows": rows, "left": left},
+    )
+
+
+def rows_rejected(rows: int, left: int, column: str, reason: str) -> Finding:
+    """Rows that could not be predicted went apart; `column` and `reason` are those of the first one."""
+    first = f"the first one for column {shown(column)}, which {reason}" if column else f"the first one because {reason}"
+    return Finding(
+        code=Finding.ROWS_REJECTED,
+        message=f"{rows} rows could not be predicted, {first}; {left} have a prediction. The rejected rows are a data "
+        "set of their own, with the reason of each.",
+        figures={"rows": rows, "left": left},
+    )
+
+
+def unseen_categories_predicted(rows: int) -> Finding:
+    """Rows that were predicted have categories that no training row had."""
+    return Finding(
+        code=Finding.UNSEEN_CATEGORIES,
+        message=f"{rows} of the rows have categories that no training row had; these tell the network nothing there.",
+        figures={"rows": rows},
     )
 
 

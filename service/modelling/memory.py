@@ -16,6 +16,7 @@ counts: where categories of a target are known only when rows are read, a job ta
 from dataclasses import dataclass
 
 from service.data.layout import BATCH_CELLS
+from service.modelling import answers
 from service.modelling.inputs import InputLayout
 from traind.v1 import learning_pb2, networks_pb2, optimizers_pb2, specs_pb2
 
@@ -62,6 +63,19 @@ def estimate_evaluation(sizes: Sizes) -> int:
     batch = min(sizes.rows * sizes.columns, BATCH_CELLS) * _DOUBLE
     widest = ROWS_MEASURED * (sizes.layout.width + sizes.outputs) * _DOUBLE
     return BASE + features + batch + _rows(sizes) + widest + 3 * sizes.parameters * _DOUBLE
+
+
+def estimate_prediction(spec: specs_pb2.TrainSpec, sizes: Sizes, told: int, slices: int) -> int:
+    """Bytes that the process of a job which predicts will take at most, where the answer has `told` columns.
+
+    Whatever the number of rows: a block of features with what the network makes of it, a slice of answers as numbers,
+    as columns and as a file, and one batch of the table that slices are joined to.
+    """
+    rows = answers.block_rows(sizes.layout.width)
+    block = 2 * rows * (sizes.layout.width + sizes.outputs + _neurons(spec.network)) * _DOUBLE
+    piece = 3 * (-(-sizes.rows // max(slices, 1))) * told * _DOUBLE
+    batch = 2 * max(min(sizes.rows * told, BATCH_CELLS) * _DOUBLE, answers.SLICE_BYTES)
+    return BASE + block + piece + batch + 3 * sizes.parameters * _DOUBLE
 
 
 def _rows(sizes: Sizes) -> int:

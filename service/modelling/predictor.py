@@ -159,18 +159,20 @@ class Predictor:
     def predict(self, table: Table, hidden: bool = False) -> Predicted:
         """Answers for every row of a table with the columns `inputs`. Raises InvalidField on values it cannot take."""
         features = self.features(table)
-        with torch.inference_mode():
-            layers = self.network.hidden(self._tensor(features)) if hidden else []
-        return self.interpret(self.forward(features), [(name, layer.double().numpy()) for name, layer in layers])
+        return self.tell(self.forward(features), self._hidden(features) if hidden else [])
 
-    def interpret(self, outputs: np.ndarray, seen: list[tuple[str, np.ndarray]] | None = None) -> Predicted:
-        """What outputs [rows, outputs] mean, beside what hidden layers answered."""
-        seen = seen or []
+    def tell(self, outputs: np.ndarray, seen: list[tuple[str, np.ndarray]]) -> Predicted:
+        """What outputs [rows, outputs] say; `seen` are the outputs of the hidden layers."""
         if self.task == "regression":
             deviations = self.deviations(outputs) if self.tells_deviations else None
             return Predicted(self.answers(outputs), None, deviations, seen)
         probabilities = None if self.perceptron else np.exp(log_probabilities(outputs))
         return Predicted(class_codes(outputs), probabilities, None, seen)
+
+    def _hidden(self, features: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The outputs of the hidden layers, by name."""
+        with torch.inference_mode():
+            return [(name, layer.double().numpy()) for name, layer in self.network.hidden(self._tensor(features))]
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """Numbers [rows, targets], in the targets' units, of a network's outputs [rows, outputs]."""

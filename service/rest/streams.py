@@ -110,16 +110,15 @@ async def send_stream(exchange: Exchange, answers: AsyncIterator[Message], calls
 
 
 async def send_file(exchange: Exchange, parts: AsyncIterator[Any]) -> None:
-    """Send a file whose first message tells its name and size.
+    """Send a file whose first message tells its name, and its size where that is known before.
 
-    What goes wrong after that breaks the connection: the body is shorter than was told.
+    What goes wrong after that breaks the connection: the body is shorter than was told, or its last chunk is missing.
     """
     try:
         first = await anext(parts)
-        headers = [
-            (b"content-length", str(first.size_bytes).encode()),
-            (b"content-disposition", f'attachment; filename="{first.file_name}"'.encode()),
-        ]
+        headers = [(b"content-disposition", f'attachment; filename="{first.file_name}"'.encode())]
+        if "size_bytes" in first.DESCRIPTOR.fields_by_name:
+            headers.append((b"content-length", str(first.size_bytes).encode()))
         await exchange.start(200, b"application/octet-stream", headers)
         await exchange.send(first.data, more=True)
         async for part in parts:

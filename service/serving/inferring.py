@@ -83,7 +83,7 @@ def _quickly(predictor: Predictor, matrix: Numbers, *, may_wait: bool) -> Predic
     if not may_wait and len(matrix) * predictor.parameter_count > QUICK_WORK:
         raise MustWait
     features = quick.features(matrix)
-    return None if features is None else predictor.interpret(quick.forward(features))
+    return None if features is None else predictor.tell(quick.forward(features), [])
 
 
 def _wanted(signature: Signature, asked: Sequence[str]) -> Sequence[str]:

@@ -21,10 +21,23 @@ _COUNT = Fixed(
 _INSERT = BulkInsert(event, same=("job_id", "attempt"), each=("seq", "kind", "body_json"), now=("time",))
 
 
-def state_json(state: str, message: str = "", failure: jobs_pb2.Failure | None = None, model_version: str = "") -> str:
+def state_json(
+    state: str,
+    message: str = "",
+    failure: jobs_pb2.Failure | None = None,
+    *,
+    model_version: str = "",
+    output_dataset: str = "",
+    rejected_dataset: str = "",
+) -> str:
     """The body of a `state` event: the contract's StateChange as proto3 JSON."""
     change = jobs_pb2.StateChange(
-        state=jobs_pb2.Job.State.Value(state), message=message, failure=failure, model_version=model_version
+        state=jobs_pb2.Job.State.Value(state),
+        message=message,
+        failure=failure,
+        model_version=model_version,
+        output_dataset=output_dataset,
+        rejected_dataset=rejected_dataset,
     )
     return MessageToJson(change, indent=None)
 

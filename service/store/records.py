@@ -140,6 +140,8 @@ class JobRow:
     started_at: float | None
     ended_at: float | None
     origin_json: str = ""
+    output_name: str = ""
+    rejected_name: str = ""
 
     @property
     def ended(self) -> bool:

@@ -36,7 +36,7 @@ LIVE_STATES = ("RUNNING", "PAUSING", "CANCELLING")
 # The job's life is over.
 ENDED_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 STATES = ("QUEUED", "RUNNING", "PAUSING", "PAUSED", "CANCELLING", *ENDED_STATES)
-KINDS = ("train", "evaluate")
+KINDS = ("train", "evaluate", "predict")
 EVENT_KINDS = ("state", "epoch", "finding", "log", "resumed")
 FAILURE_REASONS = (
     "DIVERGED",
@@ -182,6 +182,9 @@ job = Table(
     Column("resolved_json", Text, nullable=False),
     # Where it was done, if its model was imported: the contract's Origin; else empty.
     Column("origin_json", Text, nullable=False, server_default=""),
+    # `datasets/kim.new-predictions/versions/1`: the predictions that came out, and the rows without; empty until then.
+    Column("output_name", Text, nullable=False, server_default=""),
+    Column("rejected_name", Text, nullable=False, server_default=""),
     UniqueConstraint("owner_id", "request_id"),
     _one_of("state", STATES),
     _one_of("kind", KINDS),

@@ -13,6 +13,8 @@ from traind.config import load_config, parse_url, shown_token
 from traind.v1 import server_pb2
 
 if TYPE_CHECKING:
+    from traind.aio.datasets import AsyncDataset
+    from traind.aio.jobs import AsyncJob
     from traind.aio.models import AsyncModel
     from traind.aio.transport import AsyncTransport
 
@@ -52,6 +54,10 @@ class AsyncClient:
     async def predict(self, model: str | AsyncModel, data: Any, *, hidden: bool = False, full: bool = False) -> Any:
         """See Models.predict."""
         return await self.models.predict(model, data, hidden=hidden, full=full)
+
+    async def predict_job(self, model: str | AsyncModel, dataset: str | AsyncDataset, **options: Any) -> AsyncJob:
+        """See Jobs.predict."""
+        return await self.jobs.predict(model, dataset, **options)
 
     async def server_info(self) -> server_pb2.ServerInfo:
         """Versions, limits and addresses of the server, and whom it takes the token for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,14 @@ from traind.aio.pauses import off_loop
 from traind.aio.uploading import patience, send_file
 from traind.dataset_view import DatasetView, decode_column, parse_format, parse_type
 from traind.errors import ApiError, ConnectionFailed, NotFound, TimedOut, Unavailable
+from traind.files import writing
 from traind.names import name_of
 from traind.profiles import Profile, Proposal
 from traind.sources import open_source
 from traind.v1 import datasets_pb2, tables_pb2
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
 
     from traind.aio.transport import AsyncTransport
@@ -43,6 +47,16 @@ class AsyncDataset(DatasetView):
     async def propose(self, target: str) -> Proposal:
         """See Datasets.propose."""
         return await self._datasets.propose(self, target)
+
+    async def download(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "",  # noqa: A002 - as the contract names it
+        *,
+        overwrite: bool = False,
+    ) -> pathlib.Path:
+        """See Datasets.download."""
+        return await self._datasets.download(self, path, format, overwrite=overwrite)
 
     async def delete(self) -> None:
         """See Datasets.delete."""
@@ -117,6 +131,36 @@ class AsyncDatasets:
         return {column.name: decode_column(column) for column in answer.columns}
 
     preview = head
+
+    async def download(
+        self,
+        name: str | AsyncDataset,
+        path: str | os.PathLike[str],
+        format: str = "",  # noqa: A002 - as the contract names it
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> pathlib.Path:
+        """Write a data set into one file; answers the path.
+
+        `format` is CSV or PARQUET, by default by the file's name: PARQUET where it ends in `.parquet`, else CSV.
+        PARQUET has every value as it is; in a CSV file texts that a spreadsheet would take for a formula have an
+        apostrophe before them. The file is whole or not there. Raises FileExistsError where it is there already,
+        unless `overwrite`. `progress` is told the bytes received so far.
+        """
+        target = pathlib.Path(path)
+        kind = parse_format(format or ("PARQUET" if target.suffix.lower() == ".parquet" else "CSV"))
+        request = datasets_pb2.DownloadDatasetRequest(name=name_of(name), format=kind)
+        received = 0
+        with writing(target, overwrite=overwrite) as file:
+            answers = self._transport().stream(methods.DOWNLOAD_DATASET, request, timeout=None)
+            async with aclosing(answers) as parts:
+                async for part in parts:
+                    await off_loop(file.write, part.data)
+                    received += len(part.data)
+                    if progress:
+                        progress(received)
+        return target
 
     async def delete(self, name: str | AsyncDataset) -> None:
         """Delete a version, or with a name without version all of them. Raises Conflict while a job uses it."""

@@ -141,6 +141,33 @@ def profile(dataset: str, output: str) -> None:
 
 
 @data.command()
+@click.argument("dataset")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=pathlib.Path))
+@click.option(
+    "--format", "kind", type=click.Choice(["csv", "parquet"], case_sensitive=False), help="Else by the name of FILE."
+)
+@click.option("--force", is_flag=True, help="Write over FILE if it is there.")
+@output_option
+def download(dataset: str, file: pathlib.Path, kind: str | None, force: bool, output: str) -> None:
+    """Write every row of DATASET into FILE, as CSV or Parquet; `traind data push` takes both back."""
+    server = client()
+    found = server.datasets.get(dataset)
+    try:
+        server.datasets.download(found, file, kind or "", overwrite=force)
+    except FileExistsError:
+        raise click.UsageError(f"{file} is there already; give another name, or --force to write over it") from None
+    except OSError as error:
+        if error.errno is None:
+            raise  # The server's, not the file's.
+        raise click.FileError(str(file), error.strerror or "it cannot be written") from None
+    size = file.stat().st_size
+    path_alone = lambda: click.echo(str(file))  # noqa: E731 - what a table tells of it
+    told = {"dataset": found.name, "file": str(file), "sizeBytes": str(size)}
+    show(output, [told], table=path_alone, ids=[found.name])
+    hint(f"      {found.row_count:,} rows, {len(found.columns)} columns, {size:,} bytes")
+
+
+@data.command()
 @click.argument("datasets", metavar="DATASET...", nargs=-1, required=True)
 def rm(datasets: tuple[str, ...]) -> None:
     """Remove data sets; without a version, all versions. Models that were trained with them stay."""

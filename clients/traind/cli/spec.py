@@ -84,7 +84,8 @@ def render(file: pathlib.Path, dataset: str) -> None:
     if made.message.HasField("resolved"):
         job["train"] = plain(made.resolved)
     else:
-        job["evaluate"] = plain(made.message.evaluate)
+        task = made.message.WhichOneof("task") or ""
+        job[task] = plain(getattr(made.message, task))
     show_json(job)
     _tell_findings(made)
 
@@ -130,7 +131,9 @@ def _server_problems(file: pathlib.Path, job: dict[str, Any], dataset: str) -> l
         hint(f"{file} has good fields and types; what only a server knows was not checked (--offline asks none)")
         raise
     except NotFound as error:
-        return [_at(file, text, "job.evaluate.model" if "evaluate" in job else "job.dataset", error.message, error.fix)]
+        task = next((name for name in ("evaluate", "predict") if name in job), "")
+        field = f"job.{task}.model" if task and "models/" in error.message else "job.dataset"
+        return [_at(file, text, field, error.message, error.fix)]
     hint(f"{short_name(made.dataset)}, {made.parameter_count} parameters, {made.epochs or 'no'} epochs")
     _tell_findings(made)
     return []

@@ -29,7 +29,10 @@ def follow_job(job: Job, output: str, timeout: float | None = None) -> int:
 
 
 def show_results(jobs: Sequence[Job], output: str, *, several: bool) -> None:
-    """What came out of jobs, as one document: the models, or evaluations' figures. With `several` JSON is a list."""
+    """What came out of jobs, as one document: the models, the predictions, or evaluations' figures.
+
+    With `several` JSON is a list.
+    """
 
     def show_made() -> None:
         for one in jobs:
@@ -39,7 +42,7 @@ def show_results(jobs: Sequence[Job], output: str, *, several: bool) -> None:
         output,
         [as_json(one.message) for one in jobs],
         table=show_made,
-        ids=[one.message.model_version or one.name for one in jobs],
+        ids=[one.message.model_version or one.output_dataset or one.name for one in jobs],
         records=[one.record() for one in jobs],
         several=several,
     )
@@ -48,6 +51,8 @@ def show_results(jobs: Sequence[Job], output: str, *, several: bool) -> None:
 def _show_made(job: Job) -> None:
     if job.message.model_version:
         click.echo(job.message.model_version)
+    elif job.output_dataset:
+        click.echo(job.output_dataset)
     elif job.state == "SUCCEEDED":
         show_table(("METRIC", "VALUE"), [(name, figure(value)) for name, value in job.metrics.items()])
 

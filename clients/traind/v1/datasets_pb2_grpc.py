@@ -71,6 +71,11 @@ class DatasetServiceStub:
                 request_serializer=traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.SerializeToString,
                 response_deserializer=traind_dot_v1_dot_profiles__pb2.Profile.FromString,
                 _registered_method=True)
+        self.DownloadDataset = channel.unary_stream(
+                '/traind.v1.DatasetService/DownloadDataset',
+                request_serializer=traind_dot_v1_dot_datasets__pb2.DownloadDatasetRequest.SerializeToString,
+                response_deserializer=traind_dot_v1_dot_datasets__pb2.DownloadDatasetResponse.FromString,
+                _registered_method=True)
         self.ProposeTraining = channel.unary_unary(
                 '/traind.v1.DatasetService/ProposeTraining',
                 request_serializer=traind_dot_v1_dot_datasets__pb2.ProposeTrainingRequest.SerializeToString,
@@ -149,6 +154,22 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DownloadDataset(self, request, context):
+        """Sends a data set as one file, whatever its size. Over gRPC in messages of at most 1 MiB, of which the first tells
+        the file's name; over REST the file is the body, without its length before. CreateDataset takes both formats back.
+        Needs scope `read`.
+
+        PARQUET has every value as it is. CSV is UTF-8 with `,` between values and a header; missing values are empty
+        cells, and numbers have every digit. So that no spreadsheet takes a text for a formula, texts, categories and names
+        of columns that begin with `=`, `+`, `-`, `@`, a tab or a carriage return get an apostrophe before them, unless they
+        are numbers; cells of other columns are never changed.
+
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ProposeTraining(self, request, context):
         """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
 
@@ -200,6 +221,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ProfileDataset,
                     request_deserializer=traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.FromString,
                     response_serializer=traind_dot_v1_dot_profiles__pb2.Profile.SerializeToString,
+            ),
+            'DownloadDataset': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadDataset,
+                    request_deserializer=traind_dot_v1_dot_datasets__pb2.DownloadDatasetRequest.FromString,
+                    response_serializer=traind_dot_v1_dot_datasets__pb2.DownloadDatasetResponse.SerializeToString,
             ),
             'ProposeTraining': grpc.unary_unary_rpc_method_handler(
                     servicer.ProposeTraining,
@@ -379,6 +405,33 @@ class DatasetService:
             '/traind.v1.DatasetService/ProfileDataset',
             traind_dot_v1_dot_datasets__pb2.ProfileDatasetRequest.SerializeToString,
             traind_dot_v1_dot_profiles__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/traind.v1.DatasetService/DownloadDataset',
+            traind_dot_v1_dot_datasets__pb2.DownloadDatasetRequest.SerializeToString,
+            traind_dot_v1_dot_datasets__pb2.DownloadDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,18 @@ class DatasetServiceStub:
 
     Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
     """
+    DownloadDataset: _grpc.UnaryStreamMultiCallable[_datasets_pb2.DownloadDatasetRequest, _datasets_pb2.DownloadDatasetResponse]
+    """Sends a data set as one file, whatever its size. Over gRPC in messages of at most 1 MiB, of which the first tells
+    the file's name; over REST the file is the body, without its length before. CreateDataset takes both formats back.
+    Needs scope `read`.
+
+    PARQUET has every value as it is. CSV is UTF-8 with `,` between values and a header; missing values are empty
+    cells, and numbers have every digit. So that no spreadsheet takes a text for a formula, texts, categories and names
+    of columns that begin with `=`, `+`, `-`, `@`, a tab or a carriage return get an apostrophe before them, unless they
+    are numbers; cells of other columns are never changed.
+
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
     ProposeTraining: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ProposeTrainingRequest, _profiles_pb2.Proposal]
     """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
 
@@ -129,6 +141,18 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     `read`.
 
     Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+    """
+    DownloadDataset: _aio.UnaryStreamMultiCallable[_datasets_pb2.DownloadDatasetRequest, _datasets_pb2.DownloadDatasetResponse]  # type: ignore[assignment]
+    """Sends a data set as one file, whatever its size. Over gRPC in messages of at most 1 MiB, of which the first tells
+    the file's name; over REST the file is the body, without its length before. CreateDataset takes both formats back.
+    Needs scope `read`.
+
+    PARQUET has every value as it is. CSV is UTF-8 with `,` between values and a header; missing values are empty
+    cells, and numbers have every digit. So that no spreadsheet takes a text for a formula, texts, categories and names
+    of columns that begin with `=`, `+`, `-`, `@`, a tab or a carriage return get an apostrophe before them, unless they
+    are numbers; cells of other columns are never changed.
+
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND, DATA_CORRUPT.
     """
     ProposeTraining: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ProposeTrainingRequest, _profiles_pb2.Proposal]  # type: ignore[assignment]
     """Proposes a spec to predict a column, with a reason for each line. It can be submitted as it is. Needs scope `read`.
@@ -218,6 +242,24 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         `read`.
 
         Errors: RESOURCE_NOT_FOUND, DATA_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadDataset(
+        self,
+        request: _datasets_pb2.DownloadDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datasets_pb2.DownloadDatasetResponse], _abc.AsyncIterator[_datasets_pb2.DownloadDatasetResponse]]:
+        """Sends a data set as one file, whatever its size. Over gRPC in messages of at most 1 MiB, of which the first tells
+        the file's name; over REST the file is the body, without its length before. CreateDataset takes both formats back.
+        Needs scope `read`.
+
+        PARQUET has every value as it is. CSV is UTF-8 with `,` between values and a header; missing values are empty
+        cells, and numbers have every digit. So that no spreadsheet takes a text for a formula, texts, categories and names
+        of columns that begin with `=`, `+`, `-`, `@`, a tab or a carriage return get an apostrophe before them, unless they
+        are numbers; cells of other columns are never changed.
+
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND, DATA_CORRUPT.
         """
 
     @_abc_1.abstractmethod

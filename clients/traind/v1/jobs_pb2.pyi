@@ -84,6 +84,7 @@ class Job(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TRAIN_FIELD_NUMBER: _builtins.int
     EVALUATE_FIELD_NUMBER: _builtins.int
+    PREDICT_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     RESOLVED_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -104,6 +105,8 @@ class Job(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     WEBHOOKS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    OUTPUT_DATASET_FIELD_NUMBER: _builtins.int
+    REJECTED_DATASET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`jobs/{uuid}`."""
     display_name: _builtins.str
@@ -121,7 +124,7 @@ class Job(_message.Message):
     attempt: _builtins.int
     """How often a worker began it."""
     epoch: _builtins.int
-    """Epochs that are done and stored."""
+    """Epochs that are done and stored. An epoch of a job that predicts is a slice of the rows."""
     epochs: _builtins.int
     """Epochs that are asked for."""
     best_epoch: _builtins.int
@@ -138,6 +141,12 @@ class Job(_message.Message):
     batch. An estimate made when the job is taken, by the figures of the data set and the network. 0 of jobs that were
     taken before the server made estimates.
     """
+    output_dataset: _builtins.str
+    """The predictions that came out: `datasets/{owner}.{id}/versions/{n}`. Empty where no row had one."""
+    rejected_dataset: _builtins.str
+    """The rows that have no prediction, with their reasons: `datasets/{owner}.{id}-rejected/versions/{n}`. Empty where
+    every row has one.
+    """
     @_builtins.property
     def train(self) -> _specs_pb2.TrainSpec:
         """Train a model."""
@@ -145,6 +154,10 @@ class Job(_message.Message):
     @_builtins.property
     def evaluate(self) -> Global___EvaluateSpec:
         """Measure a model on the data set; the figures become the job's metrics."""
+
+    @_builtins.property
+    def predict(self) -> Global___PredictSpec:
+        """Predict for every row of the data set; the answers become another data set."""
 
     @_builtins.property
     def resolved(self) -> _specs_pb2.TrainSpec:
@@ -160,7 +173,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_tables_pb2.Metric]:
-        """Figures of the last epoch, and at the end those of the model."""
+        """Figures of the last epoch, and at the end those of the model. Of a job that predicts: `rows_done`, the rows that have
+        a prediction so far, and `rows_bad`, those that have none.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -196,6 +211,7 @@ class Job(_message.Message):
         model: _builtins.str = ...,
         train: _specs_pb2.TrainSpec | None = ...,
         evaluate: Global___EvaluateSpec | None = ...,
+        predict: Global___PredictSpec | None = ...,
         parent: _builtins.str = ...,
         resolved: _specs_pb2.TrainSpec | None = ...,
         state: Global___Job.State.ValueType = ...,
@@ -216,12 +232,14 @@ class Job(_message.Message):
         memory_bytes: _builtins.int = ...,
         webhooks: _abc.Iterable[_builtins.str] | None = ...,
         origin: _models_pb2.Origin | None = ...,
+        output_dataset: _builtins.str = ...,
+        rejected_dataset: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "evaluate", b"evaluate", "failure", b"failure", "origin", b"origin", "resolved", b"resolved", "start_time", b"start_time", "task", b"task", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "evaluate", b"evaluate", "failure", b"failure", "origin", b"origin", "predict", b"predict", "resolved", b"resolved", "start_time", b"start_time", "task", b"task", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_epoch", b"best_epoch", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "done", b"done", "end_time", b"end_time", "epoch", b"epoch", "epochs", b"epochs", "evaluate", b"evaluate", "failure", b"failure", "findings", b"findings", "memory_bytes", b"memory_bytes", "metrics", b"metrics", "model", b"model", "model_version", b"model_version", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "parent", b"parent", "queue_position", b"queue_position", "resolved", b"resolved", "start_time", b"start_time", "state", b"state", "task", b"task", "train", b"train", "webhooks", b"webhooks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "best_epoch", b"best_epoch", "create_time", b"create_time", "dataset", b"dataset", "display_name", b"display_name", "done", b"done", "end_time", b"end_time", "epoch", b"epoch", "epochs", b"epochs", "evaluate", b"evaluate", "failure", b"failure", "findings", b"findings", "memory_bytes", b"memory_bytes", "metrics", b"metrics", "model", b"model", "model_version", b"model_version", "name", b"name", "origin", b"origin", "output_dataset", b"output_dataset", "parameter_count", b"parameter_count", "parent", b"parent", "predict", b"predict", "queue_position", b"queue_position", "rejected_dataset", b"rejected_dataset", "resolved", b"resolved", "start_time", b"start_time", "state", b"state", "task", b"task", "train", b"train", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_task: _TypeAlias = _typing.Literal["train", "evaluate"]  # noqa: Y015
+    _WhichOneofReturnType_task: _TypeAlias = _typing.Literal["train", "evaluate", "predict"]  # noqa: Y015
     _WhichOneofArgType_task: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_task) -> _WhichOneofReturnType_task | None: ...
 
@@ -256,6 +274,73 @@ class EvaluateSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvaluateSpec: _TypeAlias = EvaluateSpec  # noqa: Y015
+
+@_typing.final
+class PredictSpec(_message.Message):
+    """Predicts for every row of a data set, whatever its size: slice by slice, and once a slice is stored it is never
+    predicted again, also where the job is paused, its worker lost, or the job retried.
+
+    The answers are a data set with these columns, a row for each row that has a prediction, in the order of the rows:
+
+        row                  INTEGER, the row's number in the data set, from 1
+        ...                  the columns of `keep_columns`, as they are
+        predicted_{target}   for each target: numbers, or classes in the type of the target's column
+        std_{target}         NUMBER, of models of gaussian_nll: the standard deviation
+        p_{class}            NUMBER, of models that tell classes apart: the probability of each class
+
+    A row that the model cannot take (a value is missing where it takes none, a category that it does not know, a number
+    out of its range) has no prediction and ends nothing: it goes into a second data set, `{output}-rejected`, with the
+    columns `row`, `column` and `reason`. Both are there when the job has SUCCEEDED, and neither before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    KEEP_COLUMNS_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model: `churn`, `models/kim.churn`, `models/kim.churn/versions/3`. The answer has the version."""
+    output: _builtins.str
+    """The id of the data set that comes out: lower-case letters, digits and hyphens, at most 54, for `-rejected` comes
+    behind it. Empty = the data set's id with `-predictions` behind it. The same predictions are the same version again.
+    """
+    probabilities: _builtins.bool
+    """Whether the probability of each class is told; absent = true. Models that tell none are not concerned."""
+    max_seconds: _builtins.float
+    """Seconds of predicting after which the job fails with TIME_LIMIT; absent = never. What is predicted until then is
+    kept, and RetryJob goes on from there.
+    """
+    @_builtins.property
+    def keep_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of the data set that the predictions shall have too, by name: a key to join by, the true value to compare
+        with. Empty = none but the number of the row.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        output: _builtins.str = ...,
+        keep_columns: _abc.Iterable[_builtins.str] | None = ...,
+        probabilities: _builtins.bool | None = ...,
+        max_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_probabilities", b"_probabilities", "max_seconds", b"max_seconds", "probabilities", b"probabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_probabilities", b"_probabilities", "keep_columns", b"keep_columns", "max_seconds", b"max_seconds", "model", b"model", "output", b"output", "probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__probabilities: _TypeAlias = _typing.Literal["probabilities"]  # noqa: Y015
+    _WhichOneofArgType__probabilities: _TypeAlias = _typing.Literal["_probabilities", b"_probabilities"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probabilities) -> _WhichOneofReturnType__probabilities | None: ...
+
+Global___PredictSpec: _TypeAlias = PredictSpec  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -843,12 +928,18 @@ class StateChange(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    OUTPUT_DATASET_FIELD_NUMBER: _builtins.int
+    REJECTED_DATASET_FIELD_NUMBER: _builtins.int
     state: Global___Job.State.ValueType
     """The state it has now."""
     message: _builtins.str
     """Why, where there is something to say."""
     model_version: _builtins.str
     """With SUCCEEDED: the model that came out."""
+    output_dataset: _builtins.str
+    """With SUCCEEDED: the predictions that came out."""
+    rejected_dataset: _builtins.str
+    """With SUCCEEDED: the rows that have no prediction."""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """With FAILED."""
@@ -860,10 +951,12 @@ class StateChange(_message.Message):
         message: _builtins.str = ...,
         failure: Global___Failure | None = ...,
         model_version: _builtins.str = ...,
+        output_dataset: _builtins.str = ...,
+        rejected_dataset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "message", b"message", "model_version", b"model_version", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "message", b"message", "model_version", b"model_version", "output_dataset", b"output_dataset", "rejected_dataset", b"rejected_dataset", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1024,7 +1117,7 @@ class Series(_message.Message):
     name: _builtins.str
     """For instance `train_loss`, `val_loss`."""
     split: _builtins.str
-    """`train` or `val`."""
+    """`train` or `val`; empty of what is counted over all rows."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Epochs, ascending."""

@@ -100,8 +100,8 @@ class JobServiceServicer:
         """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
         SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
-        is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set, or the model to evaluate or to predict with), WRONG_STATE
+        (the job that is to make that model is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,8 +37,8 @@ class JobServiceStub:
     """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
     SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
-    is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set, or the model to evaluate or to predict with), WRONG_STATE
+    (the job that is to make that model is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]
     """Gets a job. Needs scope `read`.
@@ -117,8 +117,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
     SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
-    is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+    Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set, or the model to evaluate or to predict with), WRONG_STATE
+    (the job that is to make that model is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Gets a job. Needs scope `read`.
@@ -200,8 +200,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a job. What can be checked is checked now; after the answer the job is stored and will reach exactly one of
         SUCCEEDED, FAILED, CANCELLED. Needs scope `submit`.
 
-        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set), WRONG_STATE (the job that is to make the model to evaluate
-        is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
+        Errors: INVALID_FIELD, RESOURCE_NOT_FOUND (the data set, or the model to evaluate or to predict with), WRONG_STATE
+        (the job that is to make that model is not done, or has failed), TOO_MANY_PARAMETERS, QUEUE_FULL, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -102,7 +102,8 @@ class ServerInfo(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this server can do beyond traind 0.1.0, for clients that meet servers of several versions: `queue`
         (`ListQueue`), `memory_estimate` (`Job.memory_bytes`), `model_files` (`ExportModel`, `ImportModel`), `open_inference`
-        (the Open Inference Protocol, on both gRPC ports and below `/v2` on that of REST).
+        (the Open Inference Protocol, on both gRPC ports and below `/v2` on that of REST), `batch_prediction` (`Job.predict`),
+        `dataset_files` (`DownloadDataset`).
         """
 
     @_builtins.property

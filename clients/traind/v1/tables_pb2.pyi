@@ -261,7 +261,7 @@ class Finding(_message.Message):
         ROWS_DROPPED: Finding._Code.ValueType  # 10
         """Rows with missing values were left out. Figures: `rows`, `left`."""
         UNSEEN_CATEGORIES: Finding._Code.ValueType  # 11
-        """Held-out rows have categories that no training row had. Figures: `rows`."""
+        """Held-out rows, or rows that a job predicted, have categories that no training row had. Figures: `rows`."""
         SUSPECTED_LEAK: Finding._Code.ValueType  # 12
         """A column tells the target almost exactly, so it may be made of it. Figures: `association`."""
         IDENTIFIER: Finding._Code.ValueType  # 13
@@ -274,6 +274,8 @@ class Finding(_message.Message):
         """A column has many missing values. Figures: `missing`, `share`."""
         DUPLICATE_ROWS: Finding._Code.ValueType  # 17
         """Rows that stand twice or more. Figures: `rows`."""
+        ROWS_REJECTED: Finding._Code.ValueType  # 18
+        """Rows that a job could not predict went apart. Figures: `rows`, `left`."""
 
     class Code(_Code, metaclass=_CodeEnumTypeWrapper):
         """What it is about."""
@@ -301,7 +303,7 @@ class Finding(_message.Message):
     ROWS_DROPPED: Finding.Code.ValueType  # 10
     """Rows with missing values were left out. Figures: `rows`, `left`."""
     UNSEEN_CATEGORIES: Finding.Code.ValueType  # 11
-    """Held-out rows have categories that no training row had. Figures: `rows`."""
+    """Held-out rows, or rows that a job predicted, have categories that no training row had. Figures: `rows`."""
     SUSPECTED_LEAK: Finding.Code.ValueType  # 12
     """A column tells the target almost exactly, so it may be made of it. Figures: `association`."""
     IDENTIFIER: Finding.Code.ValueType  # 13
@@ -314,6 +316,8 @@ class Finding(_message.Message):
     """A column has many missing values. Figures: `missing`, `share`."""
     DUPLICATE_ROWS: Finding.Code.ValueType  # 17
     """Rows that stand twice or more. Figures: `rows`."""
+    ROWS_REJECTED: Finding.Code.ValueType  # 18
+    """Rows that a job could not predict went apart. Figures: `rows`, `left`."""
 
     @_typing.final
     class FiguresEntry(_message.Message):

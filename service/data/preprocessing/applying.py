@@ -48,6 +48,7 @@ def apply(
     limit: float = LARGEST,
     out: npt.NDArray[Any] | None = None,
     tally: Tally | None = None,
+    beyond: npt.NDArray[np.bool_] | None = None,
     path: str = "columns",
 ) -> npt.NDArray[Any]:
     """The features of `rows` (None = all): [rows, width], row-major, float64 or in `out` and its type.
@@ -55,8 +56,8 @@ def apply(
     `rows` must ascend where the table comes in parts. A category that the training rows did not have is refused where
     the column says so, with InvalidField naming column, value and the known ones; with `unseen="zeros"` (for held-out
     rows, which are measured and not answered) it is not. Also refused are missing values that nothing stands for, and
-    features beyond `limit`, the largest number that the network can take. `path` is what errors name of a data set's
-    columns.
+    features beyond `limit`, the largest number that the network can take; with `beyond` [rows] these are marked there
+    instead. `path` is what errors name of a data set's columns.
     """
     count = table.row_count if rows is None else len(rows)
     features = np.empty((count, fitted.width), np.float64) if out is None else out
@@ -68,7 +69,8 @@ def apply(
             _Ready.make(column, part.column(column.name).take(local), refuse=unseen == "refuse", path=path)
             for column in fitted.columns
         ]
-        _write(fitted, columns, features[begin:end], limit, partial(_row, rows, begin), path)
+        marks = None if beyond is None else beyond[begin:end]
+        _write(fitted, columns, features[begin:end], limit, partial(_row, rows, begin), path, marks)
         if tally is not None:
             tally.unseen += _count_unseen(columns, end - begin)
     return features
@@ -102,14 +104,14 @@ class _Ready:
 
     @classmethod
     def make(cls, fitted: FittedColumn, column: TableColumn, *, refuse: bool, path: str) -> "_Ready":
-        _check_type(fitted, column, path)
+        check_type(fitted, column, path)
         if column.missing is not None and not fitted.takes_missing:
             _refuse_missing(fitted, column, path)
         if column.type in NUMERIC:
             return cls(fitted, _finite(column, path), column.missing)
         if column.type == Column.TIMESTAMP:
             return cls(fitted, column.values, column.missing)
-        codes = _codes(fitted, column)
+        codes = codes_of(fitted, column)
         unseen = (codes < 0) if column.missing is None else (codes < 0) & ~column.missing
         if not unseen.any():
             return cls(fitted, codes, column.missing)
@@ -160,6 +162,7 @@ def _write(
     limit: float,
     row_of: Callable[[int], int],
     path: str,
+    beyond: npt.NDArray[np.bool_] | None,
 ) -> None:
     """Fill `features` [rows, width], some rows at a time."""
     straight = features.dtype == np.float64
@@ -170,13 +173,17 @@ def _write(
         with quiet():
             for column in columns:
                 at = column.write(part, at, rows)
-        if not (np.abs(part) <= limit).all():
+        within = np.abs(part) <= limit
+        if beyond is not None:
+            beyond[rows] = ~within.all(axis=1)
+        elif not within.all():
             _refuse_features(fitted, columns, part, limit, start, row_of, path)
         if not straight:
             features[rows] = part
 
 
-def _check_type(fitted: FittedColumn, column: TableColumn, path: str) -> None:
+def check_type(fitted: FittedColumn, column: TableColumn, path: str) -> None:
+    """Raise InvalidField for a column of another kind than the training rows had."""
     kinds = (NUMERIC, CATEGORICAL, frozenset({Column.TIMESTAMP}))
     if not any(fitted.type in kind and column.type in kind for kind in kinds):
         wanted, got = Column.Type.Name(fitted.type), Column.Type.Name(column.type)
@@ -207,7 +214,7 @@ def _finite(column: TableColumn, path: str) -> Numbers:
     return values
 
 
-def _codes(fitted: FittedColumn, column: TableColumn) -> Rows:
+def codes_of(fitted: FittedColumn, column: TableColumn) -> Rows:
     """Places among the fitted categories, what stands for a missing value being one of them; -1 where it is none."""
     known = {category: code for code, category in enumerate(fitted.categories)}
     # One more at the end, which the code -1 of a missing value finds too.

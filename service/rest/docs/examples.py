@@ -125,6 +125,11 @@ EXAMPLES: dict[str, Example] = {
         "/v1/datasets/penguins:preview", 'print(client.datasets.head("penguins", rows=3))', {"rowCount": "3"}
     ),
     "traind.v1.DatasetService.ProfileDataset": Example("/v1/datasets/penguins:profile", _PROFILE),
+    "traind.v1.DatasetService.DownloadDataset": Example(
+        "/v1/datasets/penguins:download",
+        'path = client.datasets.download("penguins", "penguins.parquet", overwrite=True)\nprint(path.stat().st_size)',
+        {"format": "CSV"},
+    ),
     "traind.v1.DatasetService.ProposeTraining": Example(
         "/v1/datasets/penguins:propose",
         'proposal = client.datasets.propose("penguins", target="species")\n'

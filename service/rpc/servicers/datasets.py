@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from google.protobuf import empty_pb2
 from typing_extensions import override
 
-from service import datasets, proposals, uploads
+from service import datasets, downloading, proposals, uploads
+from service.calling import requests
 from service.calling.calls import CALLER, Calls
 from service.errors import invalid
 from service.rpc.servicers.uploads import write_part
@@ -70,6 +71,17 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
         self, request: datasets_pb2.ProfileDatasetRequest, context: object
     ) -> profiles_pb2.Profile:
         return await self._calls.run(datasets.profile_dataset, request)
+
+    @override
+    async def DownloadDataset(
+        self, request: datasets_pb2.DownloadDatasetRequest, context: object
+    ) -> AsyncIterator[datasets_pb2.DownloadDatasetResponse]:
+        requests.check(request)
+        app = self._calls.app
+        download = await self._calls.patiently(downloading.open_download, app, CALLER.get(), request)
+        parts = downloading.parts(download)
+        while (part := await self._calls.patiently(next, parts, None)) is not None:
+            yield part
 
     @override
     async def DeleteDataset(self, request: datasets_pb2.DeleteDatasetRequest, context: object) -> empty_pb2.Empty:

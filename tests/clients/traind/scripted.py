@@ -14,7 +14,7 @@ from traind import methods
 
 BY_PATH = {method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)}
 STREAMS_IN = {"WriteUpload"}
-STREAMS_OUT = {"ExportModel", "WatchJob"}
+STREAMS_OUT = {"DownloadDataset", "ExportModel", "WatchJob"}
 
 
 def refusal(code, reason="", *, retry_s=None, message="no"):

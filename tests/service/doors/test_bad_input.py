@@ -64,7 +64,7 @@ AT_BOTH = {
         jobs_pb2.CreateJobRequest(job=jobs_pb2.Job()),
         b"{}",
         "job.dataset",
-        ["is required", "exactly one of train, evaluate"],
+        ["is required", "exactly one of train, evaluate, predict"],
     ),
     "B4 NaN": (adam(float("nan")), LR % b"NaN", AT_LR, ["must be finite"]),
     "B5 infinity": (adam(float("inf")), LR % b"1e999", AT_LR, ["must be finite"]),

@@ -53,6 +53,17 @@ def evaluate_as_job(api, token, model):
     )
 
 
+def predict_as_job(api, token, model, **task):
+    """Predictions for a data set, at both doors."""
+    dataset = task.pop("dataset", "houses")
+    job = {"dataset": dataset, "predict": {"model": model, **task}}
+    request = json_format.ParseDict({"job": job}, jobs_pb2.CreateJobRequest())
+    return (
+        lambda: api.rpc("JobService.CreateJob", request, token),
+        lambda: api.rest("POST", "/v1/jobs", token, json=job),
+    )
+
+
 ROWS = {
     "B52 no column": ({"area": None, "rooms": None, "city": None}, "columns", ["is required"]),
     "B52 a column is absent": ({"rooms": None}, "columns", ["rooms"]),
@@ -94,7 +105,70 @@ def test_b54_far_too_many_rows(api, kim):
     )  # fmt: skip
 
 
-USES = {"predict": lambda *args: predict(*args[:2], GOOD, args[2]), "evaluate": evaluate, "a job": evaluate_as_job}
+USES = {
+    "predict": lambda *args: predict(*args[:2], GOOD, args[2]),
+    "evaluate": evaluate,
+    "a job": evaluate_as_job,
+    "a batch": predict_as_job,
+}
+BATCHES = {
+    "an id of another form": ({"output": "New Houses"}, "job.predict.output", ["lower-case", 54]),
+    "an id of 55 letters": ({"output": "n" * 55}, "job.predict.output", ["lower-case", 54]),
+    "an id that is the data set's": ({"output": "houses"}, "job.predict.output", ["houses", "another id"]),
+    "a column that is not there": (
+        {"keepColumns": ["area", "floor"]},
+        "job.predict.keep_columns[1]",
+        ["floor", "there are"],
+    ),
+    "a column twice": ({"keepColumns": ["area", "area"]}, "job.predict.keep_columns", ["twice"]),
+    "no model": ({"model": ""}, "job.predict.model", ["at least 1"]),
+    "no time": ({"maxSeconds": 0}, "job.predict.max_seconds", [0]),
+    "endless time": ({"maxSeconds": "Infinity"}, "job.predict.max_seconds", ["finite"]),
+    "columns that are missing": ({"dataset": "areas"}, "job.dataset", ["rooms", "upload the data set with it"]),
+}
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_batches_that_cannot_be(api, kim, case):
+    task, field, says = BATCHES[case]
+    api.rest("POST", "/v1/datasets:upload?datasetId=areas", kim, content=b"area,price\n1,2\n3,4\n")
+    model = {"model": "models/price"} | task
+    refused(api, *predict_as_job(api, kim, **model), field=field, says=says)
+
+
+def test_a_batch_of_no_rows_has_no_data_set(api, kim):
+    refused(
+        api,
+        lambda: api.rest("POST", "/v1/datasets:upload?datasetId=none", kim, content=b"area,rooms,city\n"),
+        reason="INVALID_TABLE", says=["0 data rows"],
+    )  # fmt: skip
+
+
+def download(api, token, name, **fields):
+    request = datasets_pb2.DownloadDatasetRequest(name=name, **fields)
+    metadata = [("authorization", f"Bearer {token}")]
+    return (
+        lambda: api.rpc_stream("DatasetService.DownloadDataset", request, metadata),
+        lambda: api.rest("GET", f"/v1/{name}:download", token, params=fields),
+    )
+
+
+def test_downloads_that_cannot_be(api, kim):
+    lee = api.token("lee")
+    for token, name in ((kim, "datasets/nothing"), (lee, "datasets/kim.houses"), (kim, "datasets/houses/versions/9")):
+        refused(api, *download(api, token, name), code="NOT_FOUND", says=[name])
+    calls = download(api, kim, "datasets/houses", format="NPZ")
+    refused(api, *calls, field="format", says=["NPZ", "CSV", "PARQUET"])
+
+
+def test_both_doors_send_the_same_file(api, kim):
+    by_rpc, by_rest = (call() for call in download(api, kim, "datasets/houses", format="CSV"))
+    assert by_rest.status_code == 200
+    assert b"".join(part.data for part in by_rpc) == by_rest.content
+    assert by_rest.content.startswith(b"area,")
+    assert by_rpc[0].file_name == "kim.houses-1.csv"
+    assert by_rest.headers["content-disposition"] == 'attachment; filename="kim.houses-1.csv"'
+    assert not any(part.file_name for part in by_rpc[1:])
 
 
 @pytest.mark.parametrize("use", USES)

@@ -162,7 +162,7 @@ def test_unknown_fields_get_the_nearest_name():
     assert read(job, {"train": {"netwrk": {}, "learn": {"gradient": {"batchsize": 3}}}, "admin": True}) == [
         ("train.netwrk", "is unknown; did you mean network?"),
         ("train.learn.gradient.batchsize", "is unknown; did you mean batch_size?"),
-        ("admin", "is unknown; known are display_name, dataset, model, train, evaluate, webhooks"),
+        ("admin", "is unknown; known are display_name, dataset, model, train, evaluate, predict, webhooks"),
     ]
     ((path, _),) = read(job, {"a\r\nlevel=ERROR" + "x" * 200: 1})
     assert path.startswith('"a\\r\\nlevel=ERROR')

@@ -22,6 +22,11 @@ from traind.v1 import datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, serve
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 NAMES = [name.removeprefix("traind.v1.") for name in EXAMPLES]
+# What the curl line of a method that sends a file leaves in its folder.
+FILES = {
+    "DatasetService.DownloadDataset": "*.penguins-*.csv",
+    "ModelService.ExportModel": "*.species-*.safetensors",
+}
 LONG = {
     "target": ["species"],
     "network": {"mlp": {"hidden": [16]}},
@@ -141,7 +146,7 @@ def test_every_method_has_an_example():
 def test_the_page_shows_each(made):
     assert set(made.page.attributes("data-curl")) == set(NAMES)
     assert set(made.page.attributes("data-python")) == set(NAMES)
-    streams = {"UploadService.WriteUpload", "DatasetService.UploadDataset", "ModelService.ExportModel"}
+    streams = {"UploadService.WriteUpload", "DatasetService.UploadDataset", *FILES}
     assert set(made.page.attributes("data-grpcurl")) == set(NAMES) - streams
 
 
@@ -151,9 +156,9 @@ def test_the_curl_line_is_answered(world, name):
     assert status == 200, body
     if name == "JobService.WatchJob":
         assert "event: end" in body
-    elif name == "ModelService.ExportModel":
-        # Of the newest version: another example may have trained one.
-        [file] = world.stack.folder.glob("*.species-*.safetensors")
+    elif name in FILES:
+        # Of the newest version: another example may have made one.
+        [file] = world.stack.folder.glob(FILES[name])
         assert file.stat().st_size > 1000
     else:
         answer = json.loads(body)

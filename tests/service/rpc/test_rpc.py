@@ -131,7 +131,7 @@ def test_deadlines(door):
     methods = methods_of(door.app)
     limits = {name.rpartition(".")[2]: method.deadline_s(None) for name, method in methods.items()}
     assert {name for name, limit in limits.items() if limit is None} == {
-        "CreateDataset", "UploadDataset", "WriteUpload", "WatchJob", "ExportModel", "ImportModel"
+        "CreateDataset", "UploadDataset", "DownloadDataset", "WriteUpload", "WatchJob", "ExportModel", "ImportModel"
     }  # fmt: skip
     assert methods["traind.v1.JobService.GetJob"].deadline_s(1e9) == LONGEST_DEADLINE_S
 
