@@ -32,7 +32,7 @@ from service.store import models as model_store
 from service.store.records import ModelRow
 from traind.v1 import model_files_pb2, models_pb2, specs_pb2, tables_pb2
 
-Format = models_pb2.ExportModelRequest.Format
+Format = models_pb2.Model.Format
 _ENDINGS = {Format.SAFETENSORS: "safetensors", Format.ONNX: "onnx", Format.SCRIPT: "zip"}
 
 

@@ -230,7 +230,7 @@ def load_predictor(database: Database, claim: ledger.Claim, name: str) -> Predic
         model = models.find(connection, claim.job.owner_id, wanted.slug, wanted.version)
     if model is None or wanted.owner_name != claim.job.owner_name:
         raise NotFound(
-            f"{name} is not there any more: it was deleted while the job waited; name another version",
+            f"there is no {name} any more: it was deleted while the job waited; name another version",
             metadata={"resource": name},
         )
     return model_cache.load_predictor(database, model)

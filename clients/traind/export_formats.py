@@ -5,7 +5,7 @@ from __future__ import annotations
 from traind.errors import InvalidSpec
 from traind.v1 import models_pb2
 
-_Format = models_pb2.ExportModelRequest.Format
+_Format = models_pb2.Model.Format
 
 # How a file of each ends.
 ENDINGS = {"safetensors": ".safetensors", "onnx": ".onnx", "script": ".zip"}

@@ -95,7 +95,10 @@ def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
         pattern = "^[1-9][0-9]{0,8}$" if name == "version" else "^[^/:]+$"
         made = {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": pattern}}
         if example:
-            made["example"] = "1" if name == "version" else example.path.split("/")[3].partition(":")[0]
+            shown = example.path.split("/")
+            place = next(at for at, part in enumerate(_path(route).split("/")) if part.startswith(f"{{{name}}}"))
+            # A path with a version more than the one that is shown.
+            made["example"] = shown[place].partition(":")[0] if place < len(shown) else "1"
         yield made
 
 

@@ -273,7 +273,7 @@ def test_a_queued_job_that_measures_a_deleted_model_fails_and_says_so(lab):
     assert lab.work() == 1
     failure = lab.get(job.name).failure
     assert jobs_pb2.Failure.Reason.Name(failure.reason) == "INVALID_DATA"
-    assert "models/kim.house/versions/1 is not there any more: it was deleted while the job waited" in failure.message
+    assert "there is no models/kim.house/versions/1 any more: it was deleted while the job waited" in failure.message
 
 
 def row_of(lab, version):

@@ -19,7 +19,7 @@ from tests.service.apps import push
 from tests.service.lab import Lab
 from traind.v1 import models_pb2
 
-Format = models_pb2.ExportModelRequest.Format
+Format = models_pb2.Model.Format
 ENDINGS = {Format.SAFETENSORS: "safetensors", Format.ONNX: "onnx", Format.SCRIPT: "zip"}
 
 

@@ -29,6 +29,77 @@ class Model(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Model._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: Model._Format.ValueType  # 0
+        """SAFETENSORS."""
+        SAFETENSORS: Model._Format.ValueType  # 1
+        """`kim.churn-3.safetensors`: the weights, and with everything else that is known of the model as text in the header.
+        ImportModel takes it, and predicts the same, bit for bit.
+        """
+        ONNX: Model._Format.ValueType  # 2
+        """`kim.churn-3.onnx`: one graph of ONNX (opset 17, ai.onnx.ml 3) that does what Predict does, from the columns to the
+        answers in the targets' own units, to 1e-5.
+
+        It has one input of shape [N] for each column, under the column's name: DOUBLE for INTEGER and NUMBER, where NaN is
+        a missing value; STRING for CATEGORY and BOOLEAN (`true`, `false`), where an empty text is a missing value unless it
+        is a category; INT64 for TIMESTAMP, in microseconds since 1970-01-01 in UTC, where the smallest number is a missing
+        value.
+
+        Its outputs for numbers: `prediction` DOUBLE [N, targets], and of a model of `gaussian_nll` `deviation` DOUBLE
+        [N, targets]. For classes: `prediction` INT64 [N], the class's place in `outputs` of the model, from 0; `label`
+        STRING [N], its name; and unless it is a perceptron `probabilities` DOUBLE [N, classes].
+
+        A graph cannot refuse a row. Where Predict would (a missing value that nothing stands for, a category that
+        training did not have, a number that is infinite or beyond what a step or the dtype takes), the row's numbers and
+        probabilities are NaN, its class is -1 and its label empty; other rows are answered.
+
+        Not for a model with an input that is called as an output is (WRONG_STATE).
+        """
+        SCRIPT: Model._Format.ValueType  # 3
+        """`kim.churn-3.zip`: `predict.py`, a script of plain PyTorch and NumPy without traind, written to be read, and
+        `weights.safetensors` beside it. It predicts for a CSV file, or for rows in a program, what Predict does, to 1e-6,
+        and raises ValueError where Predict refuses. Needs Python 3.11 with torch, numpy and safetensors.
+        """
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """What a file of a model is."""
+
+    FORMAT_UNSPECIFIED: Model.Format.ValueType  # 0
+    """SAFETENSORS."""
+    SAFETENSORS: Model.Format.ValueType  # 1
+    """`kim.churn-3.safetensors`: the weights, and with everything else that is known of the model as text in the header.
+    ImportModel takes it, and predicts the same, bit for bit.
+    """
+    ONNX: Model.Format.ValueType  # 2
+    """`kim.churn-3.onnx`: one graph of ONNX (opset 17, ai.onnx.ml 3) that does what Predict does, from the columns to the
+    answers in the targets' own units, to 1e-5.
+
+    It has one input of shape [N] for each column, under the column's name: DOUBLE for INTEGER and NUMBER, where NaN is
+    a missing value; STRING for CATEGORY and BOOLEAN (`true`, `false`), where an empty text is a missing value unless it
+    is a category; INT64 for TIMESTAMP, in microseconds since 1970-01-01 in UTC, where the smallest number is a missing
+    value.
+
+    Its outputs for numbers: `prediction` DOUBLE [N, targets], and of a model of `gaussian_nll` `deviation` DOUBLE
+    [N, targets]. For classes: `prediction` INT64 [N], the class's place in `outputs` of the model, from 0; `label`
+    STRING [N], its name; and unless it is a perceptron `probabilities` DOUBLE [N, classes].
+
+    A graph cannot refuse a row. Where Predict would (a missing value that nothing stands for, a category that
+    training did not have, a number that is infinite or beyond what a step or the dtype takes), the row's numbers and
+    probabilities are NaN, its class is -1 and its label empty; other rows are answered.
+
+    Not for a model with an input that is called as an output is (WRONG_STATE).
+    """
+    SCRIPT: Model.Format.ValueType  # 3
+    """`kim.churn-3.zip`: `predict.py`, a script of plain PyTorch and NumPy without traind, written to be read, and
+    `weights.safetensors` beside it. It predicts for a CSV file, or for rows in a program, what Predict does, to 1e-6,
+    and raises ValueError where Predict refuses. Needs Python 3.11 with torch, numpy and safetensors.
+    """
+
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
@@ -514,88 +585,17 @@ class ExportModelRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _Format:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ExportModelRequest._Format.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        FORMAT_UNSPECIFIED: ExportModelRequest._Format.ValueType  # 0
-        """SAFETENSORS."""
-        SAFETENSORS: ExportModelRequest._Format.ValueType  # 1
-        """`kim.churn-3.safetensors`: the weights, and with everything else that is known of the model as text in the header.
-        ImportModel takes it, and predicts the same, bit for bit.
-        """
-        ONNX: ExportModelRequest._Format.ValueType  # 2
-        """`kim.churn-3.onnx`: one graph of ONNX (opset 17, ai.onnx.ml 3) that does what Predict does, from the columns to the
-        answers in the targets' own units, to 1e-5.
-
-        It has one input of shape [N] for each column, under the column's name: DOUBLE for INTEGER and NUMBER, where NaN is
-        a missing value; STRING for CATEGORY and BOOLEAN (`true`, `false`), where an empty text is a missing value unless it
-        is a category; INT64 for TIMESTAMP, in microseconds since 1970-01-01 in UTC, where the smallest number is a missing
-        value.
-
-        Its outputs for numbers: `prediction` DOUBLE [N, targets], and of a model of `gaussian_nll` `deviation` DOUBLE
-        [N, targets]. For classes: `prediction` INT64 [N], the class's place in `outputs` of the model, from 0; `label`
-        STRING [N], its name; and unless it is a perceptron `probabilities` DOUBLE [N, classes].
-
-        A graph cannot refuse a row. Where Predict would (a missing value that nothing stands for, a category that
-        training did not have, a number that is infinite or beyond what a step or the dtype takes), the row's numbers and
-        probabilities are NaN, its class is -1 and its label empty; other rows are answered.
-
-        Not for a model with an input that is called as an output is (WRONG_STATE).
-        """
-        SCRIPT: ExportModelRequest._Format.ValueType  # 3
-        """`kim.churn-3.zip`: `predict.py`, a script of plain PyTorch and NumPy without traind, written to be read, and
-        `weights.safetensors` beside it. It predicts for a CSV file, or for rows in a program, what Predict does, to 1e-6,
-        and raises ValueError where Predict refuses. Needs Python 3.11 with torch, numpy and safetensors.
-        """
-
-    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
-        """What the file is."""
-
-    FORMAT_UNSPECIFIED: ExportModelRequest.Format.ValueType  # 0
-    """SAFETENSORS."""
-    SAFETENSORS: ExportModelRequest.Format.ValueType  # 1
-    """`kim.churn-3.safetensors`: the weights, and with everything else that is known of the model as text in the header.
-    ImportModel takes it, and predicts the same, bit for bit.
-    """
-    ONNX: ExportModelRequest.Format.ValueType  # 2
-    """`kim.churn-3.onnx`: one graph of ONNX (opset 17, ai.onnx.ml 3) that does what Predict does, from the columns to the
-    answers in the targets' own units, to 1e-5.
-
-    It has one input of shape [N] for each column, under the column's name: DOUBLE for INTEGER and NUMBER, where NaN is
-    a missing value; STRING for CATEGORY and BOOLEAN (`true`, `false`), where an empty text is a missing value unless it
-    is a category; INT64 for TIMESTAMP, in microseconds since 1970-01-01 in UTC, where the smallest number is a missing
-    value.
-
-    Its outputs for numbers: `prediction` DOUBLE [N, targets], and of a model of `gaussian_nll` `deviation` DOUBLE
-    [N, targets]. For classes: `prediction` INT64 [N], the class's place in `outputs` of the model, from 0; `label`
-    STRING [N], its name; and unless it is a perceptron `probabilities` DOUBLE [N, classes].
-
-    A graph cannot refuse a row. Where Predict would (a missing value that nothing stands for, a category that
-    training did not have, a number that is infinite or beyond what a step or the dtype takes), the row's numbers and
-    probabilities are NaN, its class is -1 and its label empty; other rows are answered.
-
-    Not for a model with an input that is called as an output is (WRONG_STATE).
-    """
-    SCRIPT: ExportModelRequest.Format.ValueType  # 3
-    """`kim.churn-3.zip`: `predict.py`, a script of plain PyTorch and NumPy without traind, written to be read, and
-    `weights.safetensors` beside it. It predicts for a CSV file, or for rows in a program, what Predict does, to 1e-6,
-    and raises ValueError where Predict refuses. Needs Python 3.11 with torch, numpy and safetensors.
-    """
-
     NAME_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """As in GetModelRequest."""
-    format: Global___ExportModelRequest.Format.ValueType
+    format: Global___Model.Format.ValueType
     """What the file is."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
-        format: Global___ExportModelRequest.Format.ValueType = ...,
+        format: Global___Model.Format.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

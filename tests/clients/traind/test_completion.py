@@ -73,7 +73,7 @@ def arguments(command, path=()):
 
 def test_every_argument_that_is_a_thing_of_the_server_is_completed():
     """None is forgotten: what has another meaning is listed here."""
-    own = {"options", "spec", "file", "reason", "shell", "output"}
+    own = {"alias", "options", "spec", "file", "reason", "shell", "output"}
     for name in COMMANDS:
         command = commands.get_command(click.Context(commands), name)
         for path, parameter in arguments(command, (name,)):

@@ -222,7 +222,7 @@ BAD = {
     "a tensor less": (lambda data: weights(data, lambda w: w.pop("bias")), ["lacks", "bias"]),
     "a tensor more": (lambda data: weights(data, lambda w: w.update(x=torch.zeros(1))), ["too many", "x"]),
     "tensors over each other": (lambda data: entries(data, overlapping), ["not where its header says"]),
-    "a newer format": (lambda data: changed(data, format=2), ["format 2", "upgrade this server"]),
+    "a newer format": (lambda data: changed(data, format=3), ["format 3", "upgrade this server"]),
     "a format that is no number": (lambda data: changed(data, format="1"), ["no format"]),
     "no format": (lambda data: changed(data, format=True), ["no format"]),
     "an unknown field": (lambda data: changed(data, colour="red"), ["colour", "upgrade this server"]),

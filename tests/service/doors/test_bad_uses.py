@@ -121,7 +121,7 @@ BATCHES = {
         ["floor", "there are"],
     ),
     "a column twice": ({"keepColumns": ["area", "area"]}, "job.predict.keep_columns", ["twice"]),
-    "no model": ({"model": ""}, "job.predict.model", ["at least 1"]),
+    "no model": ({"model": ""}, "job.predict.model", ["is required"]),
     "no time": ({"maxSeconds": 0}, "job.predict.max_seconds", [0]),
     "endless time": ({"maxSeconds": "Infinity"}, "job.predict.max_seconds", ["finite"]),
     "columns that are missing": ({"dataset": "areas"}, "job.dataset", ["rooms", "upload the data set with it"]),

@@ -91,7 +91,9 @@ def test_another_s_job_and_a_missing_one_have_the_same_bytes(doors, world):
     """But for the name that the caller sent."""
     lee = doors.token("lee")
     nowhere = "jobs/00000000-0000-4000-8000-000000000000"
-    foreign, missing = (doors.rest("GET", f"/v1/{name}", lee) for name in (world["done"], nowhere))
+    foreign, missing = (
+        doors.rest("GET", f"/v1/{name}", lee, {"x-request-id": "one"}) for name in (world["done"], nowhere)
+    )
     assert foreign.status_code == missing.status_code == 404
     assert foreign.text.replace(world["done"], nowhere) == missing.text
     assert set(foreign.headers) == set(missing.headers)

@@ -172,8 +172,8 @@ def test_the_program_runs_and_prints(world, name):
     assert world.run([stacks.PYTHON, "-W", "error", "-c", program]).stdout.strip()
 
 
-FILES = (uploads_pb2, datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, server_pb2)
-SERVICES = {name: service for file in FILES for name, service in file.DESCRIPTOR.services_by_name.items()}
+CONTRACT = (uploads_pb2, datasets_pb2, jobs_pb2, models_pb2, predictions_pb2, server_pb2)
+SERVICES = {name: service for file in CONTRACT for name, service in file.DESCRIPTOR.services_by_name.items()}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -151,7 +151,8 @@ def test_a_path_with_its_examples_is_that_of_the_page(document):
         values = {p["name"]: p["example"] for p in operation["parameters"] if p["in"] == "path"}
         made = re.sub(r"\{([a-z]+)\}", lambda found, values=values: values[found[1]], path)
         service, method = operation["operationId"].split("_")[:2]
-        assert made.replace("/versions/1", "") == EXAMPLES[f"traind.v1.{service}.{method}"].path, (verb, path)
+        shown = EXAMPLES[f"traind.v1.{service}.{method}"].path
+        assert made.replace("/versions/1", "") == shown.replace("/versions/1", ""), (verb, path)
 
 
 def test_it_is_made_when_it_is_first_asked_for(door):

@@ -28,7 +28,7 @@ def send(door, path, raw, token=None):
         "/traind.v1.JobService/Nonsense",
         "/traind.v1.Nonsense/GetJob",
         "/x/y",
-        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ModelStreamInfer",
     ],
 )
 def test_methods_that_are_not_there(door, path):

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from service import accounts
+from service import accounts, policy
 from service.rpc.oip import open_inference_pb2 as oip
 from tests.service.doors.learned import learn
 from tests.service.doors.running import answer_of_rest
@@ -198,6 +198,21 @@ def test_anothers_model_is_as_one_that_is_not_there(server, door):
             assert answer.status_code == 404
             texts.append(answer.json()["error"].replace(model, "M"))
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("method", sorted(name for name in policy.TABLE if name.startswith("inference.")))
+def test_nobody_without_a_token_that_may(server, method):
+    revoked = accounts.create_token(server.database, "kim", ["predict"])
+    accounts.revoke_token(server.database, revoked[4:12])
+    said = {
+        None: grpc.StatusCode.UNAUTHENTICATED,
+        revoked: grpc.StatusCode.UNAUTHENTICATED,
+        server.token("kim", ["read", "submit"]): grpc.StatusCode.PERMISSION_DENIED,
+    }
+    for port in (server.predict_port, server.grpc_port):
+        for token, code in said.items():
+            with wires.rpc(port, token) as wire:
+                assert wire.refusal(method.rpartition(".")[2], b"").code() is code
 
 
 def test_the_scope_is_predict(server):
