@@ -68,7 +68,7 @@ def test_a_job_can_be_followed_by_its_logs_and_spans(stack, collector):
 
     stack.stop("worker")
     stack.stop("api")
-    records = [json.loads(line) for line in stack.logs().splitlines()]
+    records = [json.loads(line) for line in stack.logs().splitlines() if line]
     (access,) = (r for r in records if r["logger"] == "traind.access" and r["request_id"] == "the-submission")
     assert (access["method"], access["code"], access["trace_id"]) == ("traind.v1.JobService.CreateJob", "OK", TRACE)
     of_job = [r for r in records if r.get("job") == job_id]
