@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from service.calling.methods import PART_DEADLINE_S, Method, within
-from service.errors import MalformedBody
 from service.rpc.errors import Context
+from service.rpc.parsing import parse
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -32,7 +32,7 @@ def _handler(method: Method) -> Handler:
         # None where the client named no deadline.
         asked: float | None = context.time_remaining()
         async with within(method.deadline_s(asked), "the call"):
-            answer: Message = await method.call(_parse(method, raw), context)
+            answer: Message = await method.call(parse(method.request_class, raw), context)
         return answer
 
     async def from_stream(parts: AsyncIterator[bytes], context: Context) -> Message:
@@ -40,7 +40,7 @@ def _handler(method: Method) -> Handler:
         return answer
 
     async def to_stream(raw: bytes, context: Context) -> AsyncIterator[Message]:
-        async for answer in method.call(_parse(method, raw), context):
+        async for answer in method.call(parse(method.request_class, raw), context):
             yield answer
 
     if method.client_streaming:
@@ -54,21 +54,10 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _parse(method: Method, raw: bytes) -> Message:
-    try:
-        return method.request_class.FromString(raw)
-    except (DecodeError, UnicodeDecodeError):
-        name = method.descriptor.input_type.full_name
-        raise MalformedBody(
-            f"these bytes are no {name}: wrong wire format, text that is no UTF-8, or messages nested too deep",
-            metadata={"message": name},
-        ) from None
-
-
 async def _parse_parts(method: Method, parts: AsyncIterator[bytes]) -> AsyncIterator[Message]:
     while True:
         async with within(PART_DEADLINE_S, "the wait for the next part"):
             raw = await anext(parts, None)
         if raw is None:
             return
-        yield _parse(method, raw)
+        yield parse(method.request_class, raw)

@@ -13,33 +13,15 @@ from service.machine.tls import Tls
 from service.rpc.guard import Guard
 from service.rpc.handlers import Handlers
 from service.rpc.oip.handlers import InferenceHandlers
+from service.rpc.options import options
 from service.settings import SettingError, Settings
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 MOST_CALLS = 4000
+# Only the identity: a compressed request is answered with UNIMPLEMENTED before it is unpacked.
+OPTIONS = (*options(MOST_MESSAGE_BYTES), ("grpc.compression_enabled_algorithms_bitset", 1))
 # Calls that run when the server stops get this long to end, seconds.
 GRACE_S = 5.0
-
-OPTIONS: tuple[tuple[str, int], ...] = (
-    # A second server on the same port must fail, not take half of the calls.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", 8 << 10),
-    ("grpc.absolute_max_metadata_size", 16 << 10),
-    # Not fewer: grpcio answers what is above the limit with RST_STREAM, which clients see as UNAVAILABLE.
-    ("grpc.max_concurrent_streams", 1000),
-    # Below these, a storm of reconnecting watchers is answered with CANCELLED.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    # Clients may ping every 30 s, also while nothing happens; a watcher that vanished is noticed after 80 s.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # Only the identity: a compressed request is answered with UNIMPLEMENTED before it is unpacked.
-    ("grpc.compression_enabled_algorithms_bitset", 1),
-)
 
 
 class RpcServer:

@@ -1,18 +1,17 @@
 """The methods of predictions as one table, bytes in and bytes out, which every gRPC door serves."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
-
-from google.protobuf.message import DecodeError, Message
+from typing import Protocol
 
 from service import accounts, policy, predictions
 from service.app import App
 from service.callers import Caller
 from service.calling import requests
-from service.errors import MalformedBody, MethodNotFound, TooLarge, shown
+from service.errors import MethodNotFound, TooLarge, shown
 from service.modelling.signature import TensorSpec
 from service.rpc.oip import codec
 from service.rpc.oip import open_inference_pb2 as oip
+from service.rpc.parsing import parse
 from service.serving import inferring
 from service.serving.lookup import MustWait, find, reference_of
 from service.serving.signatures import EXTENSIONS, PLATFORM, index
@@ -22,7 +21,6 @@ from traind.version import __version__
 SERVICE = "inference.GRPCInferenceService"
 PREDICT = "traind.v1.PredictionService.Predict"
 HEALTH = "grpc.health.v1.Health.Check"
-Asked = TypeVar("Asked", bound=Message)
 # SERVING, as the health service says it.
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
@@ -85,11 +83,11 @@ class PredictionMethods:
         return self._verbs[name](caller, data, may_wait=may_wait)
 
     def _infer(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
-        request = codec.decode(_parse(oip.ModelInferRequest, data))
+        request = codec.decode(parse(oip.ModelInferRequest, data))
         return codec.encode(inferring.infer(self._app, caller, request, may_wait=may_wait, most_bytes=self._most))
 
     def _model_ready(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
-        asked = _parse(oip.ModelReadyRequest, data)
+        asked = parse(oip.ModelReadyRequest, data)
         find(self._app, caller, reference_of(asked.name, asked.version), "name", may_wait=may_wait)
         return oip.ModelReadyResponse(ready=True).SerializeToString()
 
@@ -97,7 +95,7 @@ class PredictionMethods:
         return oip.ServerMetadataResponse(name="traind", version=__version__, extensions=EXTENSIONS).SerializeToString()
 
     def _model_metadata(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
-        asked = _parse(oip.ModelMetadataRequest, data)
+        asked = parse(oip.ModelMetadataRequest, data)
         text = reference_of(asked.name, asked.version)
         named, predictor = find(self._app, caller, text, "name", may_wait=may_wait)
         signature = predictor.signature
@@ -111,7 +109,7 @@ class PredictionMethods:
         ).SerializeToString()
 
     def _index(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
-        _parse(oip.RepositoryIndexRequest, data)
+        parse(oip.RepositoryIndexRequest, data)
         if not may_wait:
             raise MustWait
         models = [
@@ -121,7 +119,7 @@ class PredictionMethods:
         return oip.RepositoryIndexResponse(models=models).SerializeToString()
 
     def _predict(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
-        request = _parse(predictions_pb2.PredictRequest, data)
+        request = parse(predictions_pb2.PredictRequest, data)
         requests.check(request)
         answer = predictions.predict(self._app, caller, request, may_wait=may_wait)
         size = answer.ByteSize()
@@ -135,14 +133,3 @@ class PredictionMethods:
 
 def _metadata(spec: TensorSpec) -> oip.ModelMetadataResponse.TensorMetadata:
     return oip.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-
-
-def _parse(kind: type[Asked], data: bytes) -> Asked:
-    try:
-        return kind.FromString(data)
-    except (DecodeError, UnicodeDecodeError):
-        name = kind.DESCRIPTOR.full_name
-        raise MalformedBody(
-            f"these bytes are no {name}: wrong wire format, text that is no UTF-8, or messages nested too deep",
-            metadata={"message": name},
-        ) from None

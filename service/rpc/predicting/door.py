@@ -8,6 +8,7 @@ import grpc
 from service.calling.calls import Calls
 from service.machine.tls import Tls
 from service.rpc.oip.methods import PredictionMethods
+from service.rpc.options import options
 from service.rpc.predicting import selftest
 from service.rpc.predicting.loop import CompletionLoop
 from service.rpc.predicting.threads import ThreadedServer
@@ -20,21 +21,7 @@ MOST_MESSAGE_BYTES = 64 << 20
 ROOM_BYTES = 1 << 20
 GRACE_S = 3.0
 
-OPTIONS: tuple[tuple[str, int], ...] = (
-    # A second server on the same port must fail, not take half of the calls.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", 8 << 10),
-    ("grpc.absolute_max_metadata_size", 16 << 10),
-    ("grpc.max_concurrent_streams", 1000),
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-)
+OPTIONS = options(MOST_MESSAGE_BYTES)
 
 
 class PredictionDoor:
