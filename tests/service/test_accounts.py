@@ -149,7 +149,7 @@ def test_a_name_that_is_taken(app):
 
 @pytest.mark.parametrize("scopes", [[], ["root"], ["read", ""]])
 def test_scopes_that_there_are_not(app, scopes):
-    with pytest.raises(ValueError, match="admin, predict, read, submit"):
+    with pytest.raises(ValueError, match="admin, metrics, predict, read, submit"):
         create_token(app.database, "kim", scopes)
 
 
