@@ -50,13 +50,34 @@ SHELL := /bin/bash
 	  grpcio-tools==1.81.1 mypy-protobuf==5.1.0 protovalidate==2.1.0 googleapis-common-protos==1.76.0
 	@touch $@
 
+# The contract with its imports, as descriptors: what generators of other languages take.
+build/api.binpb: .venv-proto/ready $(wildcard proto/traind/v1/*.proto)
+	@.venv-proto/bin/python proto/generate.py build/contract
+	@cp build/contract/build/api.binpb $@
+
+# Stock clients of the Open Inference Protocol and of gRPC, each in an environment of its own, for tests/interop.
+.venv-clients/ready: Makefile pyproject.toml build/api.binpb $(wildcard examples/services/node/*)
+	@echo "making the environments of other people's clients in .venv-clients"
+	@for name in triton kserve fastapi; do \
+	  test -x .venv-clients/$$name/bin/python || $(PYTHON) -m venv .venv-clients/$$name; done
+	@.venv-clients/triton/bin/python -m pip install --quiet --disable-pip-version-check \
+	  tritonclient==2.73.0 geventhttpclient==2.6.1 aiohttp==3.14.5 packaging grpcio==1.85.3 protobuf==7.36.2
+	@.venv-clients/kserve/bin/python -m pip install --quiet --disable-pip-version-check kserve==0.21.0
+	@.venv-clients/fastapi/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement examples/services/fastapi/requirements.txt .
+	@rm -rf .venv-clients/node && mkdir -p .venv-clients/node && cp examples/services/node/*.* .venv-clients/node
+	@if command -v npm > /dev/null; then cd .venv-clients/node && npm ci --silent --no-audit --no-fund && \
+	  npm exec -- buf generate ../../build/api.binpb; \
+	  else echo "no npm: the test of the Node.js example is left out"; fi
+	@touch $@
+
 demo: .venv/server
 	@.venv/bin/python examples/demo.py
 
 up: .venv/server
 	@TRAIND_DATA_DIR="$${TRAIND_DATA_DIR:-.traind}" .venv/bin/python -m service up
 
-test: .venv/dev
+test: .venv/dev .venv-clients/ready
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PYTEST)
 
 test-gpu: .venv/dev
@@ -93,4 +114,4 @@ check: .venv/dev .venv-proto/ready
 	@echo "check: all green"
 
 clean:
-	rm -rf .venv .venv-proto .traind build .hypothesis *.egg-info clients/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-proto .venv-clients .traind build .hypothesis *.egg-info clients/*.egg-info .mypy_cache .pytest_cache .ruff_cache
