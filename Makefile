@@ -4,7 +4,8 @@
 #   make up      a server on this machine until Ctrl-C
 #   make test    all tests (PYTEST="tests/house" for some; "-n 2 --dist loadfile --no-loadscope-reorder" two at a time)
 #   make check   format, lint, types, import rule, contract
-#   make bench   every speed figure     make proto   generated code from proto/
+#   make bench   every speed figure (BENCH="predicting" for some; PEERS=1 beside KServe, which it installs)
+#   make proto   generated code from proto/
 #   make soak    the fuzz of routes and readers at length, then faults at length (hours; FAULTS="--kills 40 --loss-s 60
 #                --minutes 10" for less): counts, exit code 1 for anything found
 #   make test-gpu   the tests that want a GPU, where there is one (torch must be its CUDA build)
@@ -14,6 +15,8 @@
 
 PYTHON ?= python3
 TORCH_PIP ?=
+PEERS ?=
+BENCH ?=
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -71,6 +74,13 @@ build/api.binpb: .venv-proto/ready $(wildcard proto/traind/v1/*.proto)
 	  else echo "no npm: the test of the Node.js example is left out"; fi
 	@touch $@
 
+# For `make bench PEERS=1`.
+.venv-clients/kserve-torch: .venv-clients/ready
+	@echo "adding torch to KServe's environment"
+	@.venv-clients/kserve/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_PIP) \
+	  "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
 demo: .venv/server
 	@.venv/bin/python examples/demo.py
 
@@ -88,7 +98,7 @@ soak: .venv/soak
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.faults $(FAULTS)
 
 bench: .venv/bench
-	OMP_NUM_THREADS=1 .venv/bin/python -m bench
+	OMP_NUM_THREADS=1 PEERS=$(PEERS) .venv/bin/python -m bench $(BENCH)
 
 proto: .venv-proto/ready .venv/dev
 	.venv/bin/buf format -w proto
