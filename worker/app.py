@@ -3,6 +3,7 @@
 import logging
 import mmap
 import os
+import sys
 import warnings
 
 from billiard import current_process
@@ -107,6 +108,10 @@ def run(settings: Settings, slots: Slots) -> None:
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # A line for each ticket would drown what is worth reading.
     logging.getLogger("celery").setLevel(logging.WARNING)
+    # Lines are written as the settings say: where somebody else sets up logging, Celery does not. What it would say past
+    # the logs, in words of its own, goes to this file, if it has one.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    sys.__stdout__ = None  # type: ignore[misc]
     app = build_app(settings)
     child = Child(settings, slots)
     add_tasks(app, child.drain)
@@ -114,4 +119,4 @@ def run(settings: Settings, slots: Slots) -> None:
     signals.worker_process_init.connect(lambda **_: child.begin(), weak=False)
     signals.worker_shutting_down.connect(lambda **_: child.stop(), weak=False)
     lean = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
-    app.worker_main(["worker", "--pool", "prefork", "--loglevel", "WARNING", *lean])
+    app.worker_main(["--quiet", "worker", "--pool", "prefork", "--loglevel", "WARNING", *lean])

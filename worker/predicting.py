@@ -16,7 +16,6 @@ from service.errors import DataCorrupt, NotFound
 from service.modelling import answers, findings
 from service.modelling.answers import Answers
 from service.modelling.predictor import Predictor
-from service.points import point
 from service.settings import Settings
 from service.store import artifacts, datasets, models
 from service.store.database import Database
@@ -112,7 +111,6 @@ class Predicting:
                     raise
                 raise OutOfTime(number) from None
             self.state.slices.append(done)
-            point("C7")
             record = EpochRecord(number + 1, _figures(self.state))
             self.publisher.epoch(record, lambda: self._checkpoint(origin), 0, last=number + 1 == origin.slices)
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from service import ledger
 from service.errors import DatabaseUnavailable
+from service.points import point
 from service.store.database import Database
 from traind.v1 import learning_pb2, tables_pb2
 from worker.loop import EpochRecord
@@ -78,6 +79,7 @@ class Publisher:
         """An epoch is done. It is published if it is the first, the last, or it is time again; and with a checkpoint
         if that is due too; None = the epoch is none to go on from.
         """
+        point("C7")
         figures = ledger.EpochFigures(record.epoch, record.metrics)
         if record.epoch > self._stored or not self._as_stored(figures, best_epoch):
             self.pending.append(figures)

@@ -13,7 +13,6 @@ from service.errors import TooManyParameters, invalid
 from service.modelling import findings, given, golden, losses, measuring, networks, rates, specs, tensors
 from service.modelling.networks import TraindNetwork
 from service.modelling.predictor import Predictor, encode_preprocessing
-from service.points import point
 from service.settings import Settings
 from service.store.database import Database
 from service.store.records import DatasetRow, encode_messages
@@ -233,7 +232,6 @@ class Training:
     ) -> tuple[Weights, int]:
         """Learn epoch by epoch and publish each, until the last; raises Stopped, Diverged or OutOfTime."""
         for record in walk:
-            point("C7")
             over = is_over()
             # From figures that are Inf or NaN on nothing is kept: a job that goes on does so from before them.
             kept = None if state.first_bad_epoch else checkpoint

@@ -10,6 +10,7 @@ import tempfile
 import numpy as np
 import torch
 
+from service.model_files import description
 from service.modelling.tensors import encode_tensors
 from service.store.database import Database
 from tests import servers
@@ -122,7 +123,7 @@ def model_seeds():
             lab.work()
             data = carried.export(lab, name)
             yield f"{name}.safetensors", data
-        yield "refused-format.safetensors", carried.changed(data, format=2)
+        yield "refused-format.safetensors", carried.changed(data, format=description.FORMAT + 1)
         yield "refused-cut.safetensors", data[:-8]
         database.dispose()
 
