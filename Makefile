@@ -2,7 +2,7 @@
 #
 #   make demo    the whole way, from data to predictions, in about a minute; stops by itself
 #   make up      a server on this machine until Ctrl-C
-#   make test    all tests (PYTEST="tests/house" for some; "-n 2 --dist loadfile --no-loadscope-reorder" two at a time)
+#   make test    all tests, two at a time (PYTEST="tests/house" for some, one at a time)
 #   make check   format, lint, types, import rule, contract
 #   make bench   every speed figure (BENCH="predicting" for some; PEERS=1 beside KServe, which it installs)
 #   make proto   generated code from proto/
@@ -17,6 +17,8 @@ PYTHON ?= python3
 TORCH_PIP ?=
 PEERS ?=
 BENCH ?=
+# Two tests at a time, file by file; those marked `alone` wait for the room to be empty.
+PYTEST ?= -n 2 --dist loadfile --no-loadscope-reorder
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

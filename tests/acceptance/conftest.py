@@ -9,14 +9,14 @@ from tests.acceptance import stack as stacks
 from tests.acceptance import wire as wires
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sqlite_stack():
     """`up` with SQLite and the embedded broker."""
     with stacks.up() as stack:
         yield furnished(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql_stack():
     """`api` and `worker` with PostgreSQL and Redis."""
     try:
@@ -29,7 +29,7 @@ def postgresql_stack():
         yield furnished(exits.enter_context(stacks.split(url, redis_url)))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+@pytest.fixture(params=["sqlite", "postgresql"], scope="package")
 def stack(request):
     """One after the other."""
     return request.getfixturevalue(f"{request.param}_stack")

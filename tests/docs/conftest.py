@@ -5,7 +5,7 @@ import pytest
 from tests.acceptance import stack as stacks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server():
     with stacks.up() as stack:
         yield stack

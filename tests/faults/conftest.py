@@ -13,21 +13,21 @@ from tests.faults import stack as stacks
 KINDS = ("sqlite", "postgresql")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sqlite_faults():
     """`up` with SQLite and the embedded broker, and `references`: what a job comes to that nothing interrupts."""
     with stacks.opened("sqlite") as stack:
         yield referenced(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgresql_faults():
     """`api` and `worker` with PostgreSQL and Redis."""
     with stacks.opened("postgresql") as stack:
         yield referenced(stack)
 
 
-@pytest.fixture(params=KINDS, scope="session")
+@pytest.fixture(params=KINDS, scope="package")
 def stack(request):
     """One after the other."""
     return request.getfixturevalue(f"{request.param}_faults")
@@ -45,7 +45,7 @@ def client(stack, record):
     return records.Client(stack, record)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _lab():
     with labs.opened() as made:
         made.refer()
@@ -78,7 +78,7 @@ def paired(request, _pairs):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _pairs(request):
     chosen = {
         (item.originalname, *sorted(item.callspec.params.items()))

@@ -126,7 +126,7 @@ class Server:
         return hidden.numpy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server():
     with stacks.up() as stack:
         found = Server(stack)

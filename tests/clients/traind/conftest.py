@@ -37,7 +37,7 @@ class Server:
         return traind.Client(self.url, token=self.token, **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server():
     with stacks.up() as stack:
         yield Server(stack, stack.address["grpc"])
@@ -81,13 +81,13 @@ ENDLESS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flats(server):
     with server.client() as client:
         return client.datasets.create(FLATS, name="flats")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def price_model(server, flats):
     """Knows the price exactly."""
     train = {
@@ -101,7 +101,7 @@ def price_model(server, flats):
         return client.jobs.create(dataset=flats, model="price", train=train).wait(60).model.name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def class_model(server, flats):
     train = {
         "inputs": INPUTS,

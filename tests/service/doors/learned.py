@@ -37,7 +37,7 @@ def submit(api, token, model, **fields):
     return answer_of_rest(api.rest("POST", "/v1/jobs", token, json=body), jobs_pb2.Job).name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(api):
     """The data set `houses`, the model `price`, and jobs in states that a call may meet: their names by the state."""
     kim = api.token("kim")

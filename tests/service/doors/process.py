@@ -86,7 +86,7 @@ class ApiProcess(Ways):
             return None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(tmp_path_factory):
     """One process for all tests that ask for it."""
     quick = {"TRAIND_LEASE_S": "2", "TRAIND_BEAT_S": "0.4", "TRAIND_SWEEP_S": "0.5"}

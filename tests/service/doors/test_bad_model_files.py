@@ -27,7 +27,7 @@ def kim(api):
     return api.token("kim")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def good(api, world):
     """The file of the model `price`, as REST sends it."""
     response = api.rest("GET", "/v1/models/price/versions/1:export", api.token("kim"))
