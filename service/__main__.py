@@ -17,6 +17,8 @@ from service.store.database import Database
 def main() -> None:
     """Run a command; what cannot be used is one line on stderr: exit 2 for a setting or a name, 1 for a failure."""
     os.umask(0o077)
+    # What gRPC's core writes by itself, to stderr and in a form of its own, is of connections that went wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         logs.configure(LogSettings.from_env())
         cli(prog_name="python -m service")
@@ -50,6 +52,15 @@ def api() -> None:
     from service.programs.server import run_server
 
     sys.exit(run_server(settings))
+
+
+@cli.command()
+def predict() -> None:
+    """Run predictions alone, on TRAIND_PREDICT_PORT; with TRAIND_PREDICT_SHARED=on beside others on the same port."""
+    settings = Settings.from_env()
+    from service.programs.predicting import run_predictions
+
+    sys.exit(run_predictions(settings))
 
 
 @cli.command()

@@ -29,10 +29,14 @@ class App:
     job_queued: Callable[[], None] = field(default=_nobody_listens)
     # Who can be told of a job's end, by name.
     webhooks: Mapping[str, Target] = field(default_factory=dict)
-    models: ModelCache = field(default_factory=ModelCache)
+    models: ModelCache = field(init=False)
     names: ModelNames = field(default_factory=ModelNames)
     # The calls of every door of this process, and the spans of them where there are some.
     counts: CallCounts = field(default_factory=CallCounts)
     tracing: Tracing | None = None
     # What the threads beside the doors tell of themselves at /metrics.
     tellers: Sequence[Callable[[], Sequence[Family]]] = ()
+
+    def __post_init__(self) -> None:
+        """Make what depends on the settings."""
+        object.__setattr__(self, "models", ModelCache(self.settings.model_cache_bytes))

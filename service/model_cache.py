@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 # A loaded model costs its weights and this much for the objects around them (measured: 20-40 KiB for small networks).
 OVERHEAD_BYTES = 64 << 10
-LIMIT_BYTES = 256 << 20
 
 
 def load_predictor(database: Database, row: ModelRow) -> Predictor:
@@ -73,7 +72,7 @@ class CacheTally:
 class ModelCache:
     """Predictors by model version. Models are immutable, so an entry is never stale."""
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._used = 0
         self._kept: OrderedDict[str, tuple[Predictor, int]] = OrderedDict()

@@ -65,6 +65,9 @@ class Settings:
     http_port: int = 8080
     grpc_port: int = 8081
     predict_port: int = 8082
+    # TRAIND_PREDICT_SHARED=on: several processes (`python -m service predict`) take TRAIND_PREDICT_PORT together, and
+    # the kernel gives each new connection to one of them.
+    predict_shared: bool = False
     # TRAIND_TLS_CERT, TRAIND_TLS_KEY: PEM files (the certificate with its chain); both doors speak TLS then.
     tls_cert: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
@@ -72,6 +75,8 @@ class Settings:
     webhooks: pathlib.Path | None = None
     # TRAIND_INSECURE=on: no warning where an open address goes without TLS.
     insecure: bool = False
+    # TRAIND_MODEL_CACHE_BYTES: models that a process keeps in memory to answer; the least recently asked leaves first.
+    model_cache_bytes: int = 256 * MIB
     # TRAIND_OBJECT_STORE: `s3://bucket/prefix` keeps the files of data sets where workers of other machines see them;
     # empty = in the data folder. Keys and endpoint come from the usual AWS_… variables.
     object_store: str = ""
@@ -131,10 +136,12 @@ class Settings:
             http_port=env.whole("TRAIND_HTTP_PORT", cls.http_port, 0, 65535),
             grpc_port=grpc_port,
             predict_port=env.whole("TRAIND_PREDICT_PORT", cls.predict_port if grpc_port else 0, 0, 65535),
+            predict_shared=env.switch("TRAIND_PREDICT_SHARED", default=cls.predict_shared),
             tls_cert=env.path("TRAIND_TLS_CERT"),
             tls_key=env.path("TRAIND_TLS_KEY"),
             webhooks=env.path("TRAIND_WEBHOOKS"),
             insecure=env.switch("TRAIND_INSECURE", default=cls.insecure),
+            model_cache_bytes=env.whole("TRAIND_MODEL_CACHE_BYTES", cls.model_cache_bytes, MIB, 1 << 50),
             object_store=env.text("TRAIND_OBJECT_STORE", "").rstrip("/"),
             object_cache_bytes=env.whole("TRAIND_OBJECT_CACHE_BYTES", cls.object_cache_bytes, MIB, 1 << 60),
             slots=slots,

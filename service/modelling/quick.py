@@ -33,7 +33,7 @@ TOLERANCE = {4: 1e-5, 8: 1e-12}
 class Layer:
     """One layer, its weights as a row times matrix takes them."""
 
-    weight: Array  # [inputs, outputs]
+    weight: Array  # [inputs, outputs], a view of the stored weights
     bias: Array | None  # [outputs]
     # None = the identity.
     activate: Callable[[Array], Array] | None
@@ -196,7 +196,7 @@ def _layers(network: networks_pb2.Network, weights: Mapping[str, Array]) -> list
 def _layer(
     prefix: str, weights: Mapping[str, Array], activate: Callable[[Array], Array] | None, *, may_add: bool = False
 ) -> Layer:
-    weight = np.ascontiguousarray(weights[f"{prefix}weight"].T)
+    weight = weights[f"{prefix}weight"].T
     adds = may_add and weight.shape[0] == weight.shape[1]
     return Layer(weight, weights.get(f"{prefix}bias"), activate, adds)
 

@@ -1,11 +1,11 @@
 """What every gRPC server of ours asks of the core."""
 
 
-def options(most_bytes: int) -> tuple[tuple[str, int], ...]:
-    """The options of a server whose messages have at most so many bytes, either way."""
+def options(most_bytes: int, *, shared: bool = False) -> tuple[tuple[str, int], ...]:
+    """The options of a server whose messages have at most so many bytes, either way; `shared`: on a port of several."""
     return (
-        # A second server on the same port must fail, not take half of the calls.
-        ("grpc.so_reuseport", 0),
+        # A second server on the same port must fail, not take half of the calls, unless that is asked for.
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", most_bytes),
         ("grpc.max_metadata_size", 8 << 10),

@@ -57,7 +57,7 @@ def infer(app: App, caller: Caller, request: Request, *, may_wait: bool, most_by
     matrix = matrix_of(signature, request.inputs)
     rows = len(matrix) if matrix is not None else max((tensor.shape[0] for tensor in request.inputs), default=0)
     _check_size(signature, rows, most_bytes)
-    predicted = _quickly(predictor, matrix, may_wait=may_wait) if matrix is not None else None
+    predicted = quickly(predictor, matrix, may_wait=may_wait) if matrix is not None else None
     if predicted is None:
         if not may_wait and not is_small(rows, len(signature.columns), named):
             raise MustWait
@@ -75,8 +75,11 @@ def is_small(rows: int, columns: int, named: Named) -> bool:
     return rows <= QUICK_ROWS and columns <= QUICK_COLUMNS and rows * named.parameter_count <= QUICK_WORK
 
 
-def _quickly(predictor: Predictor, matrix: Numbers, *, may_wait: bool) -> Predicted | None:
-    """By NumPy; None where this model or these numbers need the general way."""
+def quickly(predictor: Predictor, matrix: Numbers, *, may_wait: bool) -> Predicted | None:
+    """By NumPy, for columns of numbers [rows, columns]; None where this model or these numbers need the general way.
+
+    Raises MustWait where `may_wait` is false and it would take long.
+    """
     quick = predictor.quick
     if quick is None:
         return None

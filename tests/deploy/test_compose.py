@@ -26,6 +26,7 @@ FIXED = {
     "TRAIND_HTTP_PORT",
     "TRAIND_GRPC_PORT",
     "TRAIND_PREDICT_PORT",
+    "TRAIND_PREDICT_SHARED",
     "TRAIND_DEVICES",
 }
 # What a worker has nothing to do with.
@@ -39,6 +40,7 @@ OF_THE_DOORS = {
     "TRAIND_DOCS",
     "TRAIND_REFLECTION",
     "TRAIND_METRICS",
+    "TRAIND_MODEL_CACHE_BYTES",
 }
 
 

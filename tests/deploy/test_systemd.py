@@ -36,7 +36,7 @@ def test_systemd_takes_it(unit, tmp_path):
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_it_runs_its_role_as_a_user_without_rights(unit):
     service = read(unit)["Service"]
-    role = unit.stem.removeprefix("traind-")
+    role = unit.stem.removeprefix("traind-").removesuffix("@")
     assert service["ExecStart"] == f"/opt/traind/.venv/bin/python -m service {role}"
     assert service["User"] == "traind"
     assert service["NoNewPrivileges"] == "yes"
@@ -46,4 +46,4 @@ def test_it_runs_its_role_as_a_user_without_rights(unit):
 
 
 def test_there_is_one_for_each_role():
-    assert [unit.stem for unit in UNITS] == ["traind-api", "traind-worker"]
+    assert [unit.stem for unit in UNITS] == ["traind-api", "traind-predict@", "traind-worker"]

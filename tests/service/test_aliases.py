@@ -293,7 +293,7 @@ def test_the_cache_forgets_it_at_once(lab):
 
 
 def test_what_is_loaded_while_it_is_deleted_is_not_kept(lab, monkeypatch):
-    cache, row = ModelCache(), row_of(lab, 1)
+    cache, row = ModelCache(1 << 20), row_of(lab, 1)
     loaded = artifacts.load
 
     def load_and_delete(database, artifact_id):

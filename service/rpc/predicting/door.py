@@ -21,20 +21,19 @@ MOST_MESSAGE_BYTES = 64 << 20
 ROOM_BYTES = 1 << 20
 GRACE_S = 3.0
 
-OPTIONS = options(MOST_MESSAGE_BYTES)
-
 
 class PredictionDoor:
     """Predictions of one process."""
 
     def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
+        asked = options(MOST_MESSAGE_BYTES, shared=calls.app.settings.predict_shared)
         methods = PredictionMethods(calls.app, MOST_MESSAGE_BYTES - ROOM_BYTES, ready)
         self._server: CompletionLoop | ThreadedServer
         if selftest.behaves():
-            self._server = CompletionLoop(methods, calls.observer, OPTIONS)
+            self._server = CompletionLoop(methods, calls.observer, asked)
         else:
             log.warning("predictions are served by gRPC's own sync server, which is slower")
-            self._server = ThreadedServer(methods, calls.observer, OPTIONS)
+            self._server = ThreadedServer(methods, calls.observer, asked)
         self._started = False
         # The methods that it serves.
         self.names = methods.names

@@ -22,7 +22,7 @@ from grpc._cython import cygrpc
 from service.calling.observer import Observer
 from service.errors import TraindError
 from service.rpc.oip.methods import PredictionMethods
-from service.rpc.predicting import answering
+from service.rpc.predicting import answering, sockets
 from service.rpc.predicting.answering import MOST_CALLS, MOST_WAITING, Asked, Status
 from service.serving.lookup import MustWait
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # Calls that the core may hand over before it is asked again: with fewer the thread wakes up for each by itself.
 ASKED_FOR = 64
 THREADS = 4
+# How often it is looked whether calls still run while the server stops, seconds.
+PAUSE_S = 0.005
 _NO_FLAGS = 0
 _CODES: dict[grpc.StatusCode, Any] = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
 _OK = _CODES[grpc.StatusCode.OK]
@@ -50,6 +52,7 @@ class CompletionLoop:
         self._waiting = 0
         self._active = 0
         self._stopping = False
+        self._port = 0
         # No call is left, and after that nothing that is to be waited for.
         self._ended, self._over = threading.Event(), threading.Event()
         # The core's server must not be destroyed while another thread is inside one of its calls.
@@ -61,7 +64,8 @@ class CompletionLoop:
         added = (
             self._server.add_http2_port(address.encode(), own) if own else self._server.add_http2_port(address.encode())
         )
-        return int(added)
+        self._port = int(added)
+        return self._port
 
     def start(self) -> None:
         """Let calls in."""
@@ -71,8 +75,16 @@ class CompletionLoop:
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
-        """Refuse new calls, give running ones their time, end. Waits for all that."""
+        """Take no new connections, give running calls their time, hang up, end. Waits for all that.
+
+        A call that is not answered by then is UNAVAILABLE to its client, who may send it again elsewhere.
+        """
         self._stopping = True
+        sockets.refuse(self._port)
+        until = time.monotonic() + grace_s
+        while self._active and time.monotonic() < until:
+            time.sleep(PAUSE_S)
+        sockets.hang_up(self._port)
         with self._ending:
             self._server.shutdown(self._queue, self._shut_down)
         if not self._ended.wait(grace_s):

@@ -194,7 +194,7 @@ def test_b14_headers_of_64_kibibytes(api, kim):
 def test_b17_methods_paths_and_verbs_that_are_not_there(api, kim):
     unknown = raw(api, "JobService/Nonsense", b"", kim)
     refused(api, unknown, code="UNIMPLEMENTED", reason="METHOD_NOT_FOUND", says=["traind.v1.JobService.Nonsense"])
-    absent = [lambda path=path: api.rest("GET", path, kim) for path in ("/v1/nonsense", "/v2", "/v1/jobs/../../etc/x")]
+    absent = [lambda path=path: api.rest("GET", path, kim) for path in ("/v1/nonsense", "/v3", "/v1/jobs/../../etc/x")]
     for call in absent:
         refused(api, call, code="UNIMPLEMENTED", reason="METHOD_NOT_FOUND")
     refusal = refused(
