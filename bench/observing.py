@@ -24,6 +24,7 @@ from service.data.objects import ObjectFolder
 from service.observing.counts import CallCounts
 from service.policy import SCOPES
 from service.programs.api import serve
+from service.serverinfo import Addresses
 from service.settings import Settings
 from service.store.database import Database
 from traind.v1 import server_pb2, server_pb2_grpc
@@ -93,8 +94,8 @@ def of_calls() -> tuple[float, float]:
         loop, ready = asyncio.new_event_loop(), threading.Event()
         stop = asyncio.Event()
 
-        def on_ready(grpc_port: int, _http_port: int) -> None:
-            ports.append(grpc_port)
+        def on_ready(addresses: Addresses) -> None:
+            ports.append(addresses.grpc_port)
             ready.set()
 
         server = threading.Thread(target=loop.run_until_complete, args=(serve(app, on_ready=on_ready, stop=stop),))

@@ -100,13 +100,19 @@ def table() -> bytes:
     return "\n".join(lines).encode()
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def traind_up(folder: pathlib.Path) -> Iterator[tuple[list[Served], traind.Model]]:
-    """`up` with a trained model: its two doors, and the model."""
+def traind_up(folder: pathlib.Path, *, fixed: bool = False) -> Iterator[tuple[list[Served], traind.Model]]:
+    """`up` with a trained model: its two doors, and the model. `fixed`: with the same ports when it starts again."""
     data = folder / "data"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TRAIND_")}
     env |= {"TRAIND_DATA_DIR": str(data), "XDG_CONFIG_HOME": str(folder), "OMP_NUM_THREADS": "1", "TRAIND_SLOTS": "1"}
-    env |= dict.fromkeys(("TRAIND_HTTP_PORT", "TRAIND_GRPC_PORT", "TRAIND_PREDICT_PORT"), "0")
+    for variable in ("TRAIND_HTTP_PORT", "TRAIND_GRPC_PORT", "TRAIND_PREDICT_PORT"):
+        env[variable] = str(free_port()) if fixed else "0"
     with (folder / "up.log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "service", "up"], cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
@@ -158,10 +164,7 @@ def bare(door: str, weights: pathlib.Path) -> Iterator[Served]:
 def kserve(weights: pathlib.Path) -> Iterator[list[Served]]:
     """KServe in an environment of its own."""
     subprocess.run(["make", "--no-print-directory", ".venv-clients/kserve-torch"], cwd=ROOT, check=True)
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            ports.append(probe.getsockname()[1])
+    ports = [free_port() for _ in range(2)]
     argv = [str(KSERVE), str(ROOT / "bench" / "serving" / "kserve_model.py"), str(weights), *map(str, ports)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -225,9 +228,8 @@ def ratio(
 
 
 def report(found: dict[tuple[str, str, str], list[dict[str, Any]]], how: str) -> None:
-    print(
-        f"\n| {how}, medians of {ROUNDS} | door | CPU us a call, 64 in flight | p50 / p99 ms | alone p50 us | rows/s, 256 x 8 |"
-    )
+    print(f"\n{how}, medians of {ROUNDS} rounds\n")
+    print("| server | door | CPU us a call, 64 in flight | p50 / p99 ms | alone p50 us | rows/s, 256 x 8 |")
     print("|---|---|---|---|---|---|")
     for name, door in dict.fromkeys((name, door) for name, door, _ in found):
 

@@ -1,0 +1,172 @@
+"""One server for many: streams that wait cost nothing, control calls stay quick beside predictions, a storm loses none.
+
+idle     the processor time of a server to which 500 streams of one paused job are open, beside the same server without
+control  GetJob every 8 ms, alone and while 64 predictions are in flight at the port of predictions
+storm    2,000 watchers of one job, by traind's own client; the server is killed, all come back at once, the job goes on
+         to its end; every watcher must have each event once
+
+The server is `up`; load and clients are processes of their own.
+"""
+
+import asyncio
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import psutil
+
+import traind
+from bench.predicting import MISSED, ROOT, Load, Served, traind_up
+
+STREAMS, IDLE_S, IDLE_PART = 500, 20.0, 0.01
+EVERY_S, CALLS, CONTROL_P99_MS = 0.008, 1000, 15.0
+WATCHERS, CLIENTS = 2000, 4  # a connection carries at most 1,000 streams
+STORM_S = 240.0
+
+
+def endless(client: traind.Client) -> traind.Job:
+    """A job that is paused after some epochs, and that its end is far from."""
+    gradient = {"epochs": 40, "batchSize": 1, "path": "GENERAL"}
+    train = {"target": ["y"], "network": {"mlp": {"hidden": [64]}}, "learn": {"gradient": gradient}, "seed": 2}
+    job = client.jobs.create(dataset="rows", model="watched", train=train)
+    while job.refresh().epoch < 2:
+        time.sleep(0.05)
+    job.pause()
+    while job.refresh().state != "PAUSED":
+        time.sleep(0.05)
+    return job
+
+
+async def watch(url: str, token: str, job: str, count: int, from_seq: int) -> None:
+    """Open streams, say so, and tell of each watcher what it saw: all events once, or not."""
+    seen: list[list[int]] = [[] for _ in range(count)]
+    async with asyncio.TaskGroup() as tasks:
+        clients = [traind.AsyncClient(url, token=token) for _ in range(CLIENTS)]
+
+        async def one(number: int) -> None:
+            async for event in clients[number % CLIENTS].jobs.watch(job, from_seq):
+                seen[number].append(event.seq)
+
+        for number in range(count):
+            tasks.create_task(one(number))
+        while not all(seen):  # noqa: ASYNC110 - a poll costs less than an event for each of 2,000
+            await asyncio.sleep(0.05)
+        print("open", flush=True)
+    for client in clients:
+        await client.close()
+    whole = list(range(seen[0][0], seen[0][-1] + 1))
+    print(json.dumps({"events": len(whole), "lost": sum(one != whole for one in seen)}), flush=True)
+
+
+def watchers(served: Served, url: str, job: traind.Job, count: int, from_seq: int = 0) -> "subprocess.Popen[str]":
+    """A process with so many watchers, when all of them have heard something."""
+    argv = [sys.executable, "-m", "bench.watching", url, job.name, str(count), str(from_seq)]
+    process = subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"TRAIND_TOKEN": served.token}
+    )
+    assert process.stdout
+    assert process.stdout.readline().strip() == "open"
+    return process
+
+
+def idle(served: Served, url: str, job: traind.Job) -> float:
+    """The part of a core that open streams cost."""
+
+    def part() -> float:
+        before = served.cpu_s()
+        time.sleep(IDLE_S)
+        return (served.cpu_s() - before) / IDLE_S
+
+    without = part()
+    process = watchers(served, url, job, STREAMS)
+    time.sleep(2)
+    with_streams = part()
+    process.kill()
+    process.wait()
+    print(f"| processor in {IDLE_S:g} s | alone | {STREAMS} idle streams | more | stated |")
+    print("|---|---|---|---|---|")
+    figures = f"{without:.2%} | {with_streams:.2%} | {with_streams - without:.2%}"
+    print(f"| part of a core | {figures} | under {IDLE_PART:.0%} |")
+    return with_streams - without
+
+
+def control(served: Served, job: traind.Job) -> float:
+    """p99 of control calls beside predictions, milliseconds."""
+
+    def round_of() -> list[float]:
+        took = []
+        for _ in range(CALLS):
+            began = time.perf_counter()
+            job.refresh()
+            took.append((time.perf_counter() - began) * 1e3)
+            time.sleep(EVERY_S)
+        return took
+
+    job.refresh()
+    alone = statistics.quantiles(round_of(), n=100)
+    load, stop = Load(None), threading.Event()
+
+    def press() -> None:
+        while not stop.is_set():
+            load.ask(served, "many")
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    time.sleep(1)
+    beside = statistics.quantiles(round_of(), n=100)
+    stop.set()
+    pressing.join()
+    load.close()
+    print("\n| GetJob, ms | p50 | p99 | stated |")
+    print("|---|---|---|---|")
+    print(f"| alone | {alone[49]:.1f} | {alone[98]:.1f} | |")
+    print(f"| 64 predictions in flight | {beside[49]:.1f} | {beside[98]:.1f} | p99 under {CONTROL_P99_MS:g} |")
+    return beside[98]
+
+
+def storm(served: Served, url: str, data: pathlib.Path, job: traind.Job) -> int:
+    """How many watchers lost an event or saw one twice."""
+    process = watchers(served, url, job, WATCHERS)
+    assert process.stdout
+    began = time.monotonic()
+    os.kill(served.process.pid, signal.SIGKILL)
+    while json.loads((data / "run" / "address.json").read_text())["pid"] == served.process.pid:
+        time.sleep(0.05)
+    back = time.monotonic() - began
+    served.process = psutil.Process(json.loads((data / "run" / "address.json").read_text())["pid"])
+    job.resume()
+    told = json.loads(process.stdout.readline())
+    process.wait()
+    print(f"\n| {WATCHERS} watchers, the server killed | it is back, s | all at the end, s | events | lost |")
+    print("|---|---|---|---|---|")
+    print(f"| each event once | {back:.1f} | {time.monotonic() - began:.1f} | {told['events']} | {told['lost']} |")
+    return int(told["lost"])
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="traind-bench-") as name:
+        folder = pathlib.Path(name)
+        # A server that is started again must be where it was.
+        with traind_up(folder, fixed=True) as ([grpc, _], _model):
+            data = folder / "data"
+            url = json.loads((data / "run" / "address.json").read_text())["grpc"]
+            with traind.Client(url, token=grpc.token) as client:
+                job = endless(client)
+                more = idle(grpc, url, job)
+                p99 = control(grpc, job)
+                lost = storm(grpc, url, data, job)
+    return 0 if more < IDLE_PART * MISSED and p99 < CONTROL_P99_MS * MISSED and not lost else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(watch(sys.argv[1], os.environ["TRAIND_TOKEN"], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    else:
+        sys.exit(main())
