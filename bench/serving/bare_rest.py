@@ -43,7 +43,9 @@ def main(weights: str) -> None:
         return Response(head + raw, media_type="application/octet-stream", headers={HEADER: str(len(head))})
 
     app = Starlette(routes=[Route("/v2/models/{model}/infer", infer, methods=["POST"])])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # asyncio sets TCP_NODELAY only where the protocol is told; without it an answer in two parts takes 44 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])
 

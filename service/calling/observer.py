@@ -40,14 +40,16 @@ class Observer:
         self.tracing = tracing
         self.settings = settings
 
-    def begin(self, door: str, asked_id: str | None, carrier: Mapping[str, str]) -> "Observation":
+    def begin(
+        self, door: str, asked_id: str | None, carrier: Mapping[str, str], method: str = NO_METHOD
+    ) -> "Observation":
         """A call that has just come. An id that the caller asked for stands, if it is one; else one is made.
 
-        `carrier` has what else came with it, `traceparent` for one.
+        `carrier` has what else came with it, `traceparent` for one; `method` is known where it need not be found first.
         """
         if asked_id is None or not _GOOD_ID.fullmatch(asked_id):
             asked_id = f"{_random.getrandbits(64):016x}"
-        return Observation(self, door, asked_id, carrier)
+        return Observation(self, door, asked_id, carrier, method)
 
 
 class Observation:
@@ -55,21 +57,25 @@ class Observation:
 
     __slots__ = ("_began", "_door", "_line", "_method", "_observer", "_span", "_user_id", "about", "request_id")
 
-    def __init__(self, observer: Observer, door: str, request_id: str, carrier: Mapping[str, str]) -> None:
+    def __init__(self, observer: Observer, door: str, request_id: str, carrier: Mapping[str, str], method: str) -> None:
         self._began = time.perf_counter()
         self._observer = observer
         self._door = door
-        self._method = NO_METHOD
-        self._line = observer.counts.line(door, NO_METHOD)
+        self._method = method
+        self._line = observer.counts.line(door, method)
         self._line.begin()
         self._user_id = ""
         self.request_id = request_id
         self._span: CallSpan | None = None
         # What records of the log tell that are written for it.
         self.about: dict[str, object] = {"request_id": request_id}
+        if method != NO_METHOD:
+            self.about["method"] = method
         if observer.tracing is not None:
             self._span = observer.tracing.begin_call(door, request_id, carrier)
             self.about["trace_id"] = self._span.trace_id
+            if method != NO_METHOD:
+                self._span.name(method)
         self.enter()
 
     def enter(self) -> None:

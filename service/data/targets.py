@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Target:
 
         Raises InvalidField for a number of which there is no logarithm.
         """
-        if self.classes or not any(column.steps for column in self.columns):
+        if self.classes or not self._has_steps:
             return values
         with quiet():
             done = [apply_steps(column.steps, values[:, i]) for i, column in enumerate(self.columns)]
@@ -96,9 +97,13 @@ class Target:
                 )
         return np.column_stack(done)
 
+    @cached_property
+    def _has_steps(self) -> bool:
+        return any(column.steps for column in self.columns)
+
     def from_loss_units(self, outputs: Numbers) -> Numbers:
         """Answers of a network [rows, columns] in the columns' own units."""
-        return self._inverse(outputs)[0]
+        return self._inverse(outputs)[0] if self._has_steps else outputs
 
     def deviations(self, means: Numbers, deviations: Numbers) -> Numbers:
         """Standard deviations [rows, columns] around `means`, both in the loss's units, in the columns' own units.
@@ -109,7 +114,7 @@ class Target:
 
     def _inverse(self, outputs: Numbers) -> tuple[Numbers, Numbers]:
         """The answers in own units, and how many of these one of the loss's units is there: both [rows, columns]."""
-        if not any(column.steps for column in self.columns):
+        if not self._has_steps:
             return outputs, np.ones_like(outputs)
         done = [invert(c.steps, outputs[:, i], c.reach) for i, c in enumerate(self.columns)]
         return np.column_stack([value for value, _ in done]), np.column_stack([slope for _, slope in done])

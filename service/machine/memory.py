@@ -1,6 +1,7 @@
-"""How the C library keeps freed memory: given back to the system early, by a process that now and then takes a lot."""
+"""How memory is kept: what the C library has free is given back early, and what stays for ever is not looked at."""
 
 import ctypes
+import gc
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -11,6 +12,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 MMAP_BYTES = 256 * KIB
 # So much may be free at the end of a heap before it is given back.
 TRIM_BYTES = 1 * MIB
+# Objects that may be made before the youngest are looked at. A prediction makes some hundred and keeps none.
+YOUNG_OBJECTS = 10_000
 
 
 def give_back_early() -> bool:
@@ -22,3 +25,13 @@ def give_back_early() -> bool:
     mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
     mapped, trimmed = mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES), mallopt(_M_TRIM_THRESHOLD, TRIM_BYTES)
     return bool(mapped == trimmed == 1)
+
+
+def settle() -> None:
+    """Have the collector leave alone what there is now, when a server is ready: modules, tables, compiled statements.
+
+    It would look at all of that again and again, and most often so under load, to find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)

@@ -83,17 +83,17 @@ class Predictor:
         fitted, target = decode_preprocessing(preprocessing_json)
         return cls.build(spec, fitted, target, tensors.decode_tensors(weights))
 
-    @property
+    @cached_property
     def task(self) -> Task:
         """What the outputs stand for."""
         return specs.task_of(self.spec)
 
-    @property
+    @cached_property
     def perceptron(self) -> bool:
         """Whether the outputs are classes, and no logits."""
         return self.spec.network.WhichOneof("kind") == "perceptron"
 
-    @property
+    @cached_property
     def tells_deviations(self) -> bool:
         """Whether the network has a second output for each target: the logarithm of its variance."""
         return self.spec.loss.WhichOneof("kind") == "gaussian_nll"
@@ -132,7 +132,7 @@ class Predictor:
         """Width of each hidden layer."""
         return list(self.spec.network.mlp.hidden)
 
-    @property
+    @cached_property
     def parameter_count(self) -> int:
         """Weights and biases."""
         return sum(parameter.numel() for parameter in self.network.parameters())

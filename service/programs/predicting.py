@@ -8,7 +8,7 @@ from service.app import App
 from service.calling.calls import Calls
 from service.data.opening import open_objects
 from service.machine.folders import make_folders
-from service.machine.memory import give_back_early
+from service.machine.memory import give_back_early, settle
 from service.machine.tls import load_tls
 from service.observing.tracing import open_tracing
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
@@ -37,6 +37,7 @@ def run_predictions(settings: Settings) -> int:
     try:
         port = door.bind(settings.host, settings.predict_port, load_tls(settings))
         door.start()
+        settle()
         log.info("predictions at %s:%d", settings.host, port)
         stop.wait()
     finally:

@@ -10,7 +10,7 @@ from service.dispatcher import Dispatcher
 from service.housekeeping_thread import Housekeeper
 from service.machine.address import remove_address, write_address
 from service.machine.folders import make_folders
-from service.machine.memory import give_back_early
+from service.machine.memory import give_back_early, settle
 from service.observing.tracing import open_tracing
 from service.programs.api import serve
 from service.programs.exposure import refuse_open_without_token, warning_without_tls
@@ -75,6 +75,7 @@ async def _serve(app: App) -> None:
         loop.add_signal_handler(number, stop.set)
 
     def tell(addresses: Addresses) -> None:
+        settle()
         write_address(app.settings, addresses.http_port, addresses.grpc_port, addresses.predict_port)
 
     await serve(app, on_ready=tell, stop=stop)

@@ -85,8 +85,8 @@ def quickly(predictor: Predictor, matrix: Numbers, *, may_wait: bool) -> Predict
         return None
     if not may_wait and len(matrix) * predictor.parameter_count > QUICK_WORK:
         raise MustWait
-    features = quick.features(matrix)
-    return None if features is None else predictor.tell(quick.forward(features), [])
+    outputs = quick.answer(matrix)
+    return None if outputs is None else predictor.tell(outputs, [])
 
 
 def _wanted(signature: Signature, asked: Sequence[str]) -> Sequence[str]:

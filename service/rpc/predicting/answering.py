@@ -11,6 +11,7 @@ from service.calling import statuses
 from service.calling.observer import REQUEST_ID, Observer
 from service.calling.server_version import SERVER_VERSION
 from service.errors import DeadlinePassed, RateLimited, TokenRejected, TraindError
+from service.observing.counts import NO_METHOD
 from service.observing.tracing import CARRIED
 from service.rpc.oip.methods import PredictionMethods
 from service.serving.lookup import MustWait
@@ -40,13 +41,17 @@ class Asked:
     def __init__(self, methods: PredictionMethods, observer: Observer, path: str, metadata: Metadata) -> None:
         self._methods = methods
         self.path = path
-        sent = dict(metadata)
-        carrier = {name: str(sent[name]) for name in CARRIED if name in sent}
-        self._seen = observer.begin(DOOR, sent.get(REQUEST_ID), carrier)
-        name = methods.by_path.get(path)
-        if name is not None:
-            self._seen.named(name)
-        self._tokens = [str(value) for key, value in metadata if key == "authorization"]
+        asked_id: str | None = None
+        carrier: dict[str, str] = {}
+        self._tokens: list[str] = []
+        for key, value in metadata:
+            if key == "authorization":
+                self._tokens.append(str(value))
+            elif key == REQUEST_ID:
+                asked_id = value
+            elif key in CARRIED:
+                carrier[key] = str(value)
+        self._seen = observer.begin(DOOR, asked_id, carrier, methods.by_path.get(path, NO_METHOD))
         self.trailers: Trailers = (SERVER_VERSION, (REQUEST_ID, self._seen.request_id))
 
     def answer(self, data: bytes, *, may_wait: bool) -> bytes | Status:
