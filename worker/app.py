@@ -108,8 +108,8 @@ def run(settings: Settings, slots: Slots) -> None:
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # A line for each ticket would drown what is worth reading.
     logging.getLogger("celery").setLevel(logging.WARNING)
-    # Lines are written as the settings say: where somebody else sets up logging, Celery does not. What it would say past
-    # the logs, in words of its own, goes to this file, if it has one.
+    # Lines are written as the settings say: where somebody else sets up logging, Celery does not. What it says past the
+    # logs, in words of its own, goes to this file, if it has one.
     signals.setup_logging.connect(lambda **_: None, weak=False)
     sys.__stdout__ = None  # type: ignore[misc]
     app = build_app(settings)
