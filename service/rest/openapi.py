@@ -86,7 +86,8 @@ def _operation(route: Route, schemas: Schemas, comments: dict[str, str]) -> dict
 def _path(route: Route) -> str:
     """`/v1/{name=jobs/*}:cancel` as `/v1/jobs/{job}:cancel`."""
     path = _VARIABLE.sub(r"\1", route.template)
-    return re.sub(r"([a-z]+)s/\*", r"\1s/{\1}", path)
+    # Of `aliases` and the like two letters are the plural's.
+    return re.sub(r"([a-z]+?)(s|(?<=s)es)/\*", r"\1\2/{\1}", path)
 
 
 def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ import httpx
 from tests.acceptance import stack as stacks
 from tests.acceptance import wire as wires
 
-DATASET, SPARE, MODEL = "waves", "spare", "m"
+DATASET, SPARE, MODEL, ALIAS = "waves", "spare", "m", "champion"
 FINISHED_EPOCHS = 3
 
 
@@ -56,10 +56,13 @@ def prey() -> Iterator[Prey]:
         base_url = stack.address["http"]
         with httpx.Client(base_url=base_url, headers={"authorization": f"Bearer {stack.token}"}) as http:
             upload = http.post("/v1/uploads", json={}).json()["name"]
+            alias = {"alias": ALIAS, "version": 1}
+            assert http.post(f"/v1/models/{MODEL}:setAlias", json=alias).status_code == 200
         known = {
             "dataset": [DATASET],
             "version": ["1"],
             "model": [MODEL],
+            "alias": [ALIAS],
             "job": [id_of(finished.name), id_of(queued.name)],
             "doomed": [id_of(doomed.name)],
             "upload": [id_of(upload)],

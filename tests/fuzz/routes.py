@@ -144,7 +144,8 @@ def name_known(case, prey: Prey, choice: int) -> None:
         known = prey.known[name]
         case.path_parameters[name] = known[0 if case.path == WATCH else choice % len(known)]
     if case.method == "DELETE":
-        case.path_parameters["dataset"] = SPARE
+        # What others are asked for must stay: a data set that is spare goes, and a model that is not there does not.
+        case.path_parameters |= dict.fromkeys(case.path_parameters.keys() & {"dataset", "model"}, SPARE)
     if case.path.endswith(":cancel"):
         [case.path_parameters["job"]] = prey.known["doomed"]
     if isinstance(case.body, bytes) and case.path == UPLOAD:
