@@ -1,18 +1,19 @@
 """One HTTP request and its answer, over plain ASGI."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from service.calling.methods import MOST_MESSAGE_BYTES, PART_DEADLINE_S, within
 from service.calling.observer import REQUEST_ID
 from service.calling.server_version import SERVER_VERSION_BYTES
+from service.calling.waiting import at_most
 from service.errors import MalformedBody, TokenRejected, TooLarge, UnsupportedContent, shown
 from service.rest.errors import Headers
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
 
 # A file that comes as one body is handed on in messages of this size at most.
 PART_BYTES = 1 << 20
@@ -36,6 +37,8 @@ class Exchange:
         self.path: str = scope["raw_path"].decode("latin-1")
         self.query: bytes = scope["query_string"]
         self._headers: Headers = scope["headers"]
+        # Of several of one name the first.
+        self._by_name = dict(reversed(self._headers))
         self._receive = receive
         self._send = send
         self.started = False
@@ -46,8 +49,8 @@ class Exchange:
 
     def header(self, name: str) -> str | None:
         """A header of the request; None without one."""
-        wanted = name.encode()
-        return next((value.decode("latin-1") for key, value in self._headers if key == wanted), None)
+        value = self._by_name.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     @property
     def authorization(self) -> str | None:
@@ -82,15 +85,24 @@ class Exchange:
         length = self.header("content-length") or "0"
         if not length.isdecimal() or int(length[:20]) > MOST_MESSAGE_BYTES:
             raise _too_large()
+        data = await self.read_at_most(MOST_MESSAGE_BYTES)
+        if data is None:
+            raise _too_large()
+        return data
+
+    async def read_at_most(self, limit: int) -> bytes | None:
+        """The whole body; None where it has more bytes than `limit`, the rest being left unread."""
+        return await at_most(PART_DEADLINE_S, "the body", self._read(limit))
+
+    async def _read(self, limit: int) -> bytes | None:
         parts: list[bytes] = []
         total = 0
-        async with within(PART_DEADLINE_S, "the body"):
-            async for part in self.chunks():
-                total += len(part)
-                if total > MOST_MESSAGE_BYTES:
-                    raise _too_large()
-                parts.append(part)
-        return b"".join(parts)
+        async for part in self.chunks():
+            total += len(part)
+            if total > limit:
+                return None
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_parts(self) -> AsyncIterator[bytes]:
         """The body in parts of at most PART_BYTES, at least one; each must come within PART_DEADLINE_S."""
@@ -133,8 +145,8 @@ class Exchange:
 
     async def send(self, body: bytes, *, more: bool) -> None:
         """Send a part of the answer; raises DeadlinePassed where the client reads nothing."""
-        async with within(SEND_DEADLINE_S, "the client's reading"):
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        part = self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await at_most(SEND_DEADLINE_S, "the client's reading", part)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; raises ClientGone."""

@@ -2,7 +2,6 @@
 
 import zlib
 
-from service.calling.methods import PART_DEADLINE_S, within
 from service.errors import MalformedBody, TooLarge, UnsupportedContent, invalid, shown
 from service.rest.exchange import Exchange
 
@@ -14,15 +13,9 @@ _GZIP, _ZLIB, _RAW = 31, 15, -15
 
 async def read(exchange: Exchange) -> bytes:
     """The whole body, at most MOST_BODY_BYTES, unpacked. Raises TooLarge, UnsupportedContent, MalformedBody."""
-    parts: list[bytes] = []
-    total = 0
-    async with within(PART_DEADLINE_S, "the body"):
-        async for part in exchange.chunks():
-            total += len(part)
-            if total > MOST_BODY_BYTES:
-                raise _too_large()
-            parts.append(part)
-    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    data = await exchange.read_at_most(MOST_BODY_BYTES)
+    if data is None:
+        raise _too_large()
     encoding = (exchange.header("content-encoding") or "identity").strip().lower()
     return data if encoding in {"", "identity"} else _unpacked(data, encoding)
 

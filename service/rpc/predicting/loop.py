@@ -4,8 +4,8 @@ It uses what grpcio's own servers are built on (grpc._cython.cygrpc), which is n
 at every start, and where it does not behave threads.py stands in. A call that must wait is carried out by a pool of
 threads and answered from there.
 
-A call has three operations under way: its message comes, its answer goes, and its end is seen (which also tells that
-the client is gone). It is over when all have come back.
+A call is asked for its message; then its answer goes, and its end is seen with that. Where the answer takes time, the
+end is watched for before, which tells when the client is gone. It is over when all of this has come back.
 """
 
 import logging
@@ -146,6 +146,7 @@ class CompletionLoop:
             if crowded:
                 call.end(call.asked.refuse(answering.crowded("calls wait for a thread", MOST_WAITING)))
             else:
+                call.watch()
                 self._pool.submit(self._patiently, call, data)
 
     def _patiently(self, call: "_Call", data: bytes) -> None:
@@ -164,7 +165,7 @@ class CompletionLoop:
 class _Call:
     """One call on its way."""
 
-    __slots__ = ("_call", "_deadline", "_due", "_loop", "asked", "cancelled")
+    __slots__ = ("_call", "_deadline", "_due", "_loop", "_watched", "asked", "cancelled")
 
     def __init__(self, loop: CompletionLoop, event: Any, asked: Asked) -> None:
         self._loop = loop
@@ -172,8 +173,10 @@ class _Call:
         self._deadline: float = event.call_details.deadline
         self.asked = asked
         self.cancelled = False
-        # Operations that have not come back: its end being seen, and its answer having gone.
-        self._due = 2
+        # Whether its end is watched for, before its answer goes.
+        self._watched = False
+        # What has not come back: its answer having gone, and its end where that is watched for.
+        self._due = 1
 
     @property
     def gone(self) -> bool:
@@ -181,28 +184,32 @@ class _Call:
         return self.cancelled or time.time() > self._deadline
 
     def begin(self) -> None:
-        """Ask for the message, and to be told of the end."""
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
+        """Ask for the message."""
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+
+    def watch(self) -> None:
+        """Be told when the client goes away, in the loop's thread and before any other has the call."""
+        self._watched = True
+        self._due += 1
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
 
     def refuse(self, error: TraindError) -> None:
         """End it without its message."""
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._closed)
         self.end(self.asked.refuse(error))
 
     def end(self, answered: bytes | Status) -> None:
         """Send the answer, or why there is none. Any thread may."""
         # Operations hold memory of the core while they are under way: each call has its own.
-        first = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
+        operations: list[Any] = [cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)]
         if isinstance(answered, Status):
-            told = cygrpc.SendStatusFromServerOperation(
-                answered.trailers, _CODES[answered.code], answered.details.encode(), _NO_FLAGS
-            )
-            self._call.start_server_batch((first, told), self._sent)
-            return
-        message = cygrpc.SendMessageOperation(answered, _NO_FLAGS)
-        told = cygrpc.SendStatusFromServerOperation(self.asked.trailers, _OK, b"", _NO_FLAGS)
-        self._call.start_server_batch((first, message, told), self._sent)
+            trailers, code, details = answered.trailers, _CODES[answered.code], answered.details.encode()
+        else:
+            trailers, code, details = self.asked.trailers, _OK, b""
+            operations.append(cygrpc.SendMessageOperation(answered, _NO_FLAGS))
+        operations.append(cygrpc.SendStatusFromServerOperation(trailers, code, details, _NO_FLAGS))
+        if not self._watched:
+            operations.append(cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+        self._call.start_server_batch(operations, self._sent)
 
     def _received(self, event: Any) -> None:
         data = event.batch_operations[0].message()
