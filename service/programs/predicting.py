@@ -7,27 +7,19 @@ import threading
 from service.app import App
 from service.calling.calls import Calls
 from service.data.opening import open_objects
-from service.machine.folders import make_folders
-from service.machine.memory import give_back_early, settle
+from service.machine.memory import settle
 from service.machine.tls import load_tls
 from service.observing.tracing import open_tracing
-from service.programs.exposure import refuse_open_without_token, warning_without_tls
+from service.programs.starting import open_database
 from service.rpc.predicting.door import PredictionDoor
 from service.settings import Settings
-from service.store.database import Database
 
 log = logging.getLogger("traind.predict")
 
 
 def run_predictions(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of what cannot be used."""
-    give_back_early()
-    make_folders(settings)
-    database = Database(settings.database_url)
-    database.migrate()
-    refuse_open_without_token(settings, database)
-    if warning := warning_without_tls(settings):
-        log.warning("%s", warning)
+    database = open_database(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

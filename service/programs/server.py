@@ -1,7 +1,6 @@
 """The server process: wires the parts, opens the doors, tells where they are, and ends cleanly."""
 
 import asyncio
-import logging
 import signal
 
 from service.app import App
@@ -9,19 +8,15 @@ from service.data.opening import open_objects
 from service.dispatcher import Dispatcher
 from service.housekeeping_thread import Housekeeper
 from service.machine.address import remove_address, write_address
-from service.machine.folders import make_folders
-from service.machine.memory import give_back_early, settle
+from service.machine.memory import settle
 from service.observing.tracing import open_tracing
 from service.programs.api import serve
-from service.programs.exposure import refuse_open_without_token, warning_without_tls
+from service.programs.starting import open_database
 from service.serverinfo import Addresses
 from service.settings import Settings
-from service.store.database import Database
 from service.tickets import Tickets
 from service.webhooks.delivering import Deliverer
 from service.webhooks.targets import load_targets
-
-log = logging.getLogger("traind.server")
 
 # A dispatcher that waits for a broker is not waited for longer.
 DISPATCHER_STOP_S = 1.0
@@ -29,13 +24,7 @@ DISPATCHER_STOP_S = 1.0
 
 def run_server(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Raises SettingError naming the variable of what cannot be used."""
-    give_back_early()
-    make_folders(settings)
-    database = Database(settings.database_url)
-    database.migrate()
-    refuse_open_without_token(settings, database)
-    if warning := warning_without_tls(settings):
-        log.warning("%s", warning)
+    database = open_database(settings)
     targets = load_targets(settings.webhooks)
     objects = open_objects(settings)
     tickets = Tickets(settings) if settings.broker_url else None
