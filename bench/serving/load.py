@@ -1,8 +1,8 @@
 """Load, in a process of its own: reads rounds from stdin, a JSON line each, and answers each with its figures.
 
-A round is {door: grpc | rest, address, token, model, rows, in_flight, calls, seed}; the answer {seconds, p50, p99,
-bytes}: microseconds of a call, and the first answer's values, so that whoever asks sees that the work was done. Every
-answer must be of the right length, else the process ends. python -m bench.serving.load
+A round is {door: grpc | rest, address, token, model, rows, in_flight, calls, seed}; the answer {seconds, p50, p99}, the
+last two in microseconds of a call. Every answer must be as long as the first one, and that must hold a number for each
+row, else the process ends. python -m bench.serving.load
 """
 
 import json
@@ -96,6 +96,10 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     callers, close = (by_grpc if asked["door"] == "grpc" else by_rest)(asked)
     first = callers[0]()
     length = len(first)
+    raw = oip.ModelInferResponse.FromString(first).raw_output_contents[0] if asked["door"] == "grpc" else first
+    numbers = np.frombuffer(raw, np.float32 if len(raw) == 4 * asked["rows"] else np.float64)
+    assert len(numbers) == asked["rows"]
+    assert np.isfinite(numbers).all()
     for call in callers[1:]:
         assert len(call()) == length
     left: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -130,8 +134,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     close()
     assert not wrong, wrong[0]
     cuts = statistics.quantiles(took, n=100)
-    values = oip.ModelInferResponse.FromString(first).raw_output_contents[0] if asked["door"] == "grpc" else first
-    return {"seconds": seconds, "p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6, "bytes": values.hex()[: 64 * 8]}
+    return {"seconds": seconds, "p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """In a process of its own: predict with every model of a person in turn, and tell what that took of memory.
 
-python -m tests.service.many_models DATABASE_URL USER_ID USER_NAME; settings from the environment. Prints JSON.
+python -m tests.service.many_models DATABASE_URL USER_ID USER_NAME COUNT; settings from the environment. Prints JSON.
 """
 
 import json
