@@ -68,8 +68,10 @@ def main(argv: list[str]) -> None:
     logs.configure(settings.logs, "%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     ready = Ready(settings, Database.of_worker(settings))
     if argv[0] == "job":
+        _leave_compiler_out()
         _learn_and_leave(ready, json.loads(argv[1]))
     if _forks(settings):
+        _leave_compiler_out()
         _warm_up(ready)
     _serve(ready, int(argv[1]))
 
@@ -78,8 +80,14 @@ def _forks(settings: Settings) -> bool:
     return "cuda" not in settings.devices
 
 
+def _leave_compiler_out() -> None:
+    from worker.light_torch import leave_compiler_out
+
+    leave_compiler_out()
+
+
 def _warm_up(ready: Ready) -> None:
-    """Pay once for what each job would pay: the imports, the first optimizer, which imports as much again, the rest."""
+    """Pay once for what each job would pay: the imports, the first optimizer, the rest."""
     import torch
 
     from worker.rehearsal import rehearse, rehearse_statements
