@@ -2,8 +2,8 @@
 
 idle     the processor time of a server to which 500 streams of one paused job are open, beside the same server without
 control  GetJob every 8 ms, alone and while 64 predictions are in flight at the port of predictions
-storm    2,000 watchers of one job, by traind's own client; the server is killed, all come back at once, the job goes on
-         to its end; every watcher must have each event once
+storm    2,000 watchers of four users' jobs (one user may hold 1,000), by traind's own client; the server is killed, all
+         come back at once, the jobs go on to their ends; every watcher must have each event once
 
 The server is `up`; load and clients are processes of their own.
 """
@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import statistics
 import subprocess
@@ -20,21 +21,29 @@ import sys
 import tempfile
 import threading
 import time
+from typing import NamedTuple
 
 import psutil
 
 import traind
-from bench.predicting import MISSED, ROOT, Load, Served, traind_up
+from bench.predicting import MISSED, ROOT, Load, Served, table, traind_up
 
 STREAMS, IDLE_S, IDLE_PART = 500, 20.0, 0.01
 EVERY_S, CALLS, CONTROL_P99_MS = 0.008, 1000, 15.0
-WATCHERS, CLIENTS = 2000, 4  # a connection carries at most 1,000 streams
+WATCHERS, USERS = 2000, ("first", "second", "third", "fourth")
 STORM_S = 240.0
+
+
+class Watched(NamedTuple):
+    """A job that many watch, and whose token they watch it by."""
+
+    token: str
+    job: str
 
 
 def endless(client: traind.Client) -> traind.Job:
     """A job that is paused long before its last epoch."""
-    gradient = {"epochs": 40, "batchSize": 1, "path": "GENERAL"}
+    gradient = {"epochs": 12, "batchSize": 1, "path": "GENERAL"}
     train = {"target": ["y"], "network": {"mlp": {"hidden": [64]}}, "learn": {"gradient": gradient}, "seed": 2}
     job = client.jobs.create(dataset="rows", model="watched", train=train)
     while job.refresh().epoch < 2:
@@ -45,17 +54,18 @@ def endless(client: traind.Client) -> traind.Job:
     return job
 
 
-async def watch(url: str, token: str, job: str, count: int, from_seq: int) -> None:
+async def watch(url: str, watched: list[Watched], count: int) -> None:
     """Open streams, say so, and tell of each watcher what it saw: all events once, or not."""
     seen: list[list[int]] = [[] for _ in range(count)]
+    clients = [traind.AsyncClient(url, token=one.token) for one in watched]
+
+    async def one(number: int) -> None:
+        place = number % len(watched)
+        with contextlib.suppress(traind.WaitTimeout):
+            async for event in clients[place].jobs.watch(watched[place].job, timeout=STORM_S):
+                seen[number].append(event.seq)
+
     async with asyncio.TaskGroup() as tasks:
-        clients = [traind.AsyncClient(url, token=token) for _ in range(CLIENTS)]
-
-        async def one(number: int) -> None:
-            with contextlib.suppress(traind.WaitTimeout):
-                async for event in clients[number % CLIENTS].jobs.watch(job, from_seq, timeout=STORM_S):
-                    seen[number].append(event.seq)
-
         for number in range(count):
             tasks.create_task(one(number))
         while not all(seen):  # noqa: ASYNC110 - a poll costs less than an event for each of 2,000
@@ -63,23 +73,31 @@ async def watch(url: str, token: str, job: str, count: int, from_seq: int) -> No
         print("open", flush=True)
     for client in clients:
         await client.close()
-    # By the numbers, so that what all of them saw twice, or none of them saw, counts as lost too.
-    whole = list(range(min(one[0] for one in seen), max(one[-1] for one in seen) + 1))
-    print(json.dumps({"events": len(whole), "lost": sum(one != whole for one in seen)}), flush=True)
+    events = lost = 0
+    for place in range(len(watched)):
+        of_job = seen[place :: len(watched)]
+        # By the numbers, so that what all of them saw twice, or none of them saw, counts as lost too.
+        whole = list(range(1, max(one[-1] for one in of_job) + 1))
+        events += len(whole) * len(of_job)
+        lost += sum(one != whole for one in of_job)
+    print(json.dumps({"events": events, "lost": lost}), flush=True)
 
 
-def watchers(served: Served, url: str, job: traind.Job, count: int, from_seq: int = 0) -> "subprocess.Popen[str]":
+def watchers(url: str, watched: list[Watched], count: int) -> "subprocess.Popen[str]":
     """A process with so many watchers, when all of them have heard something."""
-    argv = [sys.executable, "-m", "bench.watching", url, job.name, str(count), str(from_seq)]
     process = subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"TRAIND_TOKEN": served.token}
+        [sys.executable, "-m", "bench.watching", url, str(count)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"WATCHED": json.dumps(watched)},  # tokens are for nobody who lists processes
     )
     assert process.stdout
     assert process.stdout.readline().strip() == "open"
     return process
 
 
-def idle(served: Served, url: str, job: traind.Job) -> float:
+def idle(served: Served, url: str, watched: Watched) -> float:
     """The part of a core that open streams cost."""
 
     def part() -> float:
@@ -88,7 +106,7 @@ def idle(served: Served, url: str, job: traind.Job) -> float:
         return (served.cpu_s() - before) / IDLE_S
 
     without = part()
-    process = watchers(served, url, job, STREAMS)
+    process = watchers(url, [watched], STREAMS)
     time.sleep(2)
     with_streams = part()
     process.kill()
@@ -134,9 +152,9 @@ def control(served: Served, job: traind.Job) -> float:
     return beside[98]
 
 
-def storm(served: Served, url: str, data: pathlib.Path, job: traind.Job) -> int:
+def storm(served: Served, url: str, data: pathlib.Path, jobs: list[traind.Job], watched: list[Watched]) -> int:
     """How many watchers lost an event or saw one twice."""
-    process = watchers(served, url, job, WATCHERS)
+    process = watchers(url, watched, WATCHERS)
     assert process.stdout
     began = time.monotonic()
     os.kill(served.process.pid, signal.SIGKILL)
@@ -144,13 +162,25 @@ def storm(served: Served, url: str, data: pathlib.Path, job: traind.Job) -> int:
         time.sleep(0.05)
     back = time.monotonic() - began
     served.process = psutil.Process(json.loads((data / "run" / "address.json").read_text())["pid"])
-    job.resume()
+    for job in jobs:
+        job.resume()
     told = json.loads(process.stdout.readline())
     process.wait()
-    print(f"\n| {WATCHERS} watchers, the server killed | it is back, s | all at the end, s | events | lost |")
+    print(f"\n| {WATCHERS} watchers, the server killed | it is back, s | all at the end, s | events in all | lost |")
     print("|---|---|---|---|---|")
     print(f"| each event once | {back:.1f} | {time.monotonic() - began:.1f} | {told['events']} | {told['lost']} |")
     return int(told["lost"])
+
+
+def token_of(data: pathlib.Path, name: str) -> str:
+    """A new user's token."""
+    argv = [sys.executable, "-m", "service", "user", "add", name]
+    made = subprocess.run(
+        argv, cwd=ROOT, env=os.environ | {"TRAIND_DATA_DIR": str(data)}, capture_output=True, text=True, check=True
+    )
+    found = re.search(r"trd_\S+", made.stdout)
+    assert found, made.stdout
+    return found[0]
 
 
 def main() -> int:
@@ -160,16 +190,22 @@ def main() -> int:
         with traind_up(folder, fixed=True) as ([grpc, _], _model):
             data = folder / "data"
             url = json.loads((data / "run" / "address.json").read_text())["grpc"]
-            with traind.Client(url, token=grpc.token) as client:
-                job = endless(client)
-                more = idle(grpc, url, job)
-                p99 = control(grpc, job)
-                lost = storm(grpc, url, data, job)
+            with contextlib.ExitStack() as exits:
+                jobs, watched = [], []
+                for user in USERS:
+                    token = token_of(data, user)
+                    client = exits.enter_context(traind.Client(url, token=token))
+                    client.datasets.create(table(), name="rows")
+                    jobs.append(endless(client))
+                    watched.append(Watched(token, jobs[-1].name))
+                more = idle(grpc, url, watched[0])
+                p99 = control(grpc, jobs[0])
+                lost = storm(grpc, url, data, jobs, watched)
     return 0 if more < IDLE_PART * MISSED and p99 < CONTROL_P99_MS * MISSED and not lost else 1
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        asyncio.run(watch(sys.argv[1], os.environ["TRAIND_TOKEN"], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+        asyncio.run(watch(sys.argv[1], [Watched(*one) for one in json.loads(os.environ["WATCHED"])], int(sys.argv[2])))
     else:
         sys.exit(main())

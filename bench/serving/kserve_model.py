@@ -24,8 +24,8 @@ class Plain(Model):
             x = torch.from_numpy(np.array(payload.inputs[0].as_numpy(), np.float32))
             values = self.network(x).numpy()
         output = InferOutput(OUTPUT, list(values.shape), "FP32")
-        output.set_data_from_numpy(values, binary_data=True)
-        return InferResponse(payload.id, self.name, [output])
+        output.set_data_from_numpy(values, binary_data=payload.use_binary_outputs)
+        return InferResponse(payload.id, self.name, [output], use_binary_outputs=payload.use_binary_outputs)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,39 @@
 """Load, in a process of its own: reads rounds from stdin, a JSON line each, and answers each with its figures.
 
 A round is {door: grpc | rest, address, token, model, rows, in_flight, calls, seed}; the answer {seconds, p50, p99}, the
-last two in microseconds of a call. Every answer must be as long as the first one, and that must hold a number for each
-row, else the process ends. python -m bench.serving.load
+last two in microseconds of a call. One thread sends bytes that were made beforehand, so that the server is what is
+measured. Every answer must be as long as the first one, and that must hold a number for each row, else the process
+ends. python -m bench.serving.load
 """
 
 import json
-import queue
-import socket
+import select
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-import grpc
 import numpy as np
 
+from bench.serving import http1, http2
 from bench.serving.network import INPUTS
 from service.rpc.oip import open_inference_pb2 as oip
 
 HEADER = "Inference-Header-Content-Length"
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+CONNECTIONS = 8
+ANSWER_S = 60.0
+
+
+class Connection(Protocol):
+    """See http1 and http2."""
+
+    socket: Any
+
+    def begin(self) -> None: ...
+    def flush(self) -> None: ...
+    def receive(self) -> list[tuple[float, bytes]]: ...
+    def close(self) -> None: ...
 
 
 def rows_of(asked: dict[str, Any]) -> np.ndarray:
@@ -29,28 +41,18 @@ def rows_of(asked: dict[str, Any]) -> np.ndarray:
     return np.random.default_rng(asked["seed"]).normal(size=(asked["rows"], INPUTS)).astype(np.float32)
 
 
-def by_grpc(asked: dict[str, Any]) -> tuple[list[Callable[[], bytes]], Callable[[], None]]:
-    """A call for each of those in flight, which may come from threads of their own, and what ends them."""
+def by_grpc(asked: dict[str, Any], host: str, port: int) -> list[Connection]:
+    """Connections that share the calls in flight."""
     request = oip.ModelInferRequest(model_name=asked["model"], id="1")
     request.inputs.add(name="input", datatype="FP32", shape=[asked["rows"], INPUTS])
     request.raw_input_contents.append(rows_of(asked).tobytes())
     data = request.SerializeToString()
-    metadata = [("authorization", f"Bearer {asked['token']}")] if asked["token"] else []
-    channels = [
-        grpc.insecure_channel(asked["address"], [("grpc.use_local_subchannel_pool", 1)])
-        for _ in range(min(8, asked["in_flight"]))
-    ]
-
-    def caller(channel: grpc.Channel) -> Callable[[], bytes]:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        return lambda: call(data, metadata=metadata, timeout=60)
-
-    calls = [caller(channels[number % len(channels)]) for number in range(asked["in_flight"])]
-    return calls, lambda: [channel.close() for channel in channels] and None
+    count = min(CONNECTIONS, asked["in_flight"])
+    return [http2.Connection(host, port, METHOD, data, asked["token"]) for _ in range(count)]
 
 
-def by_rest(asked: dict[str, Any]) -> tuple[list[Callable[[], bytes]], Callable[[], None]]:
-    """The same over HTTP/1.1 with binary tensors, a connection each."""
+def by_rest(asked: dict[str, Any], host: str, port: int) -> list[Connection]:
+    """The same with binary tensors, a connection for each call in flight."""
     raw = rows_of(asked).tobytes()
     shape = [asked["rows"], INPUTS]
     tensor = {"name": "input", "datatype": "FP32", "shape": shape, "parameters": {"binary_data_size": len(raw)}}
@@ -61,78 +63,70 @@ def by_rest(asked: dict[str, Any]) -> tuple[list[Callable[[], bytes]], Callable[
         f"content-type: application/octet-stream\r\ncontent-length: {len(head) + len(raw)}\r\n\r\n"
     ).encode()
     data += head + raw
-    host, port = asked["address"].split(":")
-    sockets = [socket.create_connection((host, int(port))) for _ in range(asked["in_flight"])]
-
-    def caller(connection: socket.socket) -> Callable[[], bytes]:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return lambda: _exchange(connection, data)
-
-    return [caller(one) for one in sockets], lambda: [one.close() for one in sockets] and None
+    return [http1.Connection(host, port, data, HEADER.encode()) for _ in range(asked["in_flight"])]
 
 
-def _exchange(connection: socket.socket, data: bytes) -> bytes:
-    connection.sendall(data)
-    told = b""
-    while b"\r\n\r\n" not in told:
-        told += _some(connection)
-    head, body = told.split(b"\r\n\r\n", 1)
-    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    length = int(fields[b"content-length"])
-    while len(body) < length:
-        body += _some(connection)
-    assert head.split()[1] == b"200", body
-    return body[int(fields[HEADER.lower().encode()]) :]
+class Round:
+    """Calls over connections, so many of them in flight."""
 
+    def __init__(self, connections: list[Connection], in_flight: int) -> None:
+        self._connections, self._each = connections, in_flight // len(connections)
+        assert self._each * len(connections) == in_flight, "connections must share what is in flight"
+        self._by_fileno = {one.socket.fileno(): one for one in connections}
+        self._ready = select.epoll()
+        for number in self._by_fileno:
+            self._ready.register(number, select.EPOLLIN)
 
-def _some(connection: socket.socket) -> bytes:
-    some = connection.recv(1 << 16)
-    assert some, "the server closed the connection"
-    return some
+    def run(self, calls: int) -> tuple[list[float], list[bytes]]:
+        """Seconds of each call, and the answers."""
+        left = calls
+        took: list[float] = []
+        answers: list[bytes] = []
+        for connection in self._connections:
+            for _ in range(min(self._each, left)):
+                connection.begin()
+                left -= 1
+            connection.flush()
+        while len(took) < calls:
+            ready = self._ready.poll(ANSWER_S)
+            assert ready, f"no answer within {ANSWER_S:g} s"
+            for number, _ in ready:
+                connection = self._by_fileno[number]
+                over = connection.receive()
+                now = time.perf_counter()
+                for began, answer in over:
+                    took.append(now - began)
+                    answers.append(answer)
+                    if left:
+                        connection.begin()
+                        left -= 1
+                connection.flush()
+        return took, answers
+
+    def close(self) -> None:
+        """Hang up."""
+        self._ready.close()
+        for connection in self._connections:
+            connection.close()
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """One round."""
-    callers, close = (by_grpc if asked["door"] == "grpc" else by_rest)(asked)
-    first = callers[0]()
-    length = len(first)
+    host, port = asked["address"].split(":")
+    round_of = Round((by_grpc if asked["door"] == "grpc" else by_rest)(asked, host, int(port)), asked["in_flight"])
+    _, firsts = round_of.run(asked["in_flight"])
+    first, answers = firsts[0], firsts[1:]
     raw = oip.ModelInferResponse.FromString(first).raw_output_contents[0] if asked["door"] == "grpc" else first
     numbers = np.frombuffer(raw, np.float32 if len(raw) == 4 * asked["rows"] else np.float64)
     assert len(numbers) == asked["rows"]
     assert np.isfinite(numbers).all()
-    for call in callers[1:]:
-        assert len(call()) == length
-    left: queue.SimpleQueue[None] = queue.SimpleQueue()
-    for _ in range(asked["calls"]):
-        left.put(None)
-    took: list[float] = []
-    wrong: list[object] = []
-
-    def work(call: Callable[[], bytes]) -> None:
-        try:
-            while True:
-                left.get_nowait()
-                began = time.perf_counter()
-                answer = call()
-                took.append(time.perf_counter() - began)
-                if len(answer) != length:
-                    wrong.append(answer)
-        except queue.Empty:
-            pass
-        except BaseException as error:  # noqa: BLE001 - told to whoever asked for the round
-            wrong.append(error)
-
-    threads = [threading.Thread(target=work, args=(call,)) for call in callers]
     print("begin", flush=True)
     sys.stdin.readline()  # whoever asks looks at the clock of the server's processor first
     began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    took, more = round_of.run(asked["calls"])
     seconds = time.perf_counter() - began
-    close()
-    assert not wrong, wrong[0]
+    round_of.close()
+    assert {len(answer) for answer in (*answers, *more)} == {len(first)}
     cuts = statistics.quantiles(took, n=100)
     return {"seconds": seconds, "p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6}
 
