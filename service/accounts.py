@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from service.callers import Caller
 from service.errors import TokenRejected, TokenRequired
@@ -20,7 +21,8 @@ from service.store import users
 from service.store.database import Database, now
 from service.store.records import TokenRow, UserRow
 
-# How long an answer of the database about a token is believed, seconds; a revocation takes that long at most.
+# How long an answer of the database about a token is believed, seconds; a revocation takes that long at most. When half
+# of it has passed one caller asks again, so that those who call all the time need not all do so at once.
 BELIEVED_S = 1.0
 # Digests kept in memory; the oldest half goes when there are more.
 REMEMBERED = 10_000
@@ -91,7 +93,7 @@ def authenticate(database: Database, authorization: str | None) -> Caller:
     """
     token = _bearer(authorization)
     memory, digest = _memory_of(database), users.hash_of(token)
-    known, caller = memory.recall(digest)
+    known, caller = memory.recall(digest, may_wait=True)
     if not known:
         caller = _ask(database, token, digest)
         memory.keep(digest, caller)
@@ -101,17 +103,18 @@ def authenticate(database: Database, authorization: str | None) -> Caller:
 
 
 def remembered(database: Database, authorization: str | None) -> Caller | None:
-    """The caller if SQL need not be asked now: what an event loop may call."""
+    """The caller if SQL need not be asked now, and by this call: what an event loop may call."""
     token = _bearer(authorization)
-    return _memory_of(database).recall(users.hash_of(token))[1]
+    return _memory_of(database).recall(users.hash_of(token), may_wait=False)[1]
 
 
-def check_still_valid(database: Database, caller: Caller) -> None:
-    """Raise TokenRejected once the caller's token has been revoked or has expired: for calls that last."""
-    with database.read() as connection:
-        row = users.find_token(connection, caller.token_id)
-        if row is None or not _holds(row, now(connection)):
-            raise TokenRejected(REJECTED)
+@dataclass(slots=True)
+class _Said:
+    """What SQL said of a token at a moment; `claimed` once somebody asks again."""
+
+    at: float
+    caller: Caller | None
+    claimed: bool = False
 
 
 class _Memory:
@@ -119,13 +122,18 @@ class _Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._said: dict[str, tuple[float, Caller | None]] = {}
+        self._said: dict[str, _Said] = {}
 
-    def recall(self, digest: str) -> tuple[bool, Caller | None]:
+    def recall(self, digest: str, *, may_wait: bool) -> tuple[bool, Caller | None]:
+        """Whether it is known who that is, and who; unknown also to the one who shall ask again."""
         said = self._said.get(digest)
-        if said is None or time.monotonic() - said[0] > BELIEVED_S:
+        age_s = time.monotonic() - said.at if said else BELIEVED_S
+        if said is None or age_s > BELIEVED_S:
             return False, None
-        return True, said[1]
+        if age_s > BELIEVED_S / 2 and (may_wait or not said.claimed):
+            said.claimed = True
+            return False, None
+        return True, said.caller
 
     def keep(self, digest: str, caller: Caller | None) -> None:
         with self._lock:
@@ -133,7 +141,7 @@ class _Memory:
             if len(self._said) >= REMEMBERED:
                 for old in list(self._said)[: REMEMBERED // 2]:
                     del self._said[old]
-            self._said[digest] = (time.monotonic(), caller)
+            self._said[digest] = _Said(time.monotonic(), caller)
 
 
 _memories: weakref.WeakKeyDictionary[Database, _Memory] = weakref.WeakKeyDictionary()

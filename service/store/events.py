@@ -18,6 +18,9 @@ _COUNT = Fixed(
     .values(last_seq=job.c.last_seq + given("more"))
     .returning(job.c.last_seq)
 )
+_OF_KIND = Fixed(
+    select(event).where(event.c.job_id == given("job_id"), event.c.kind == given("of_kind")).order_by(event.c.seq)
+)
 _INSERT = BulkInsert(event, same=("job_id", "attempt"), each=("seq", "kind", "body_json"), now=("time",))
 
 
@@ -72,8 +75,7 @@ def list_from(connection: Connection, job_id: str, from_seq: int, limit: int) ->
 
 def of_kind(connection: Connection, job_id: str, kind: str) -> list[EventRow]:
     """All events of a kind."""
-    query = select(event).where(event.c.job_id == job_id, event.c.kind == kind).order_by(event.c.seq)
-    return [EventRow(**row) for row in connection.execute(query).mappings()]
+    return [EventRow(**row) for row in _OF_KIND(connection, job_id=job_id, of_kind=kind).mappings()]
 
 
 def bodies(connection: Connection, job_id: str, attempt: int, kind: str) -> list[str]:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult, func, select, tuple_
+from sqlalchemy import CursorResult, Double, Text, func, select, tuple_
 
 from service.errors import NotFound
 from service.store import artifacts, events
@@ -22,6 +22,15 @@ _BY_REQUEST = Fixed(_JOBS.where(job.c.owner_id == given("owner"), job.c.request_
 _KEEP_DATASET = Fixed(
     select(dataset.c.id).where(dataset.c.id == given("dataset")).with_for_update(read=True, key_share=True)
 )
+_BEFORE = Fixed(
+    select(func.count()).where(
+        job.c.state == "QUEUED",
+        tuple_(job.c.created_at, job.c.id) < tuple_(given("created", type_=Double), given("this_job", type_=Text)),
+    )
+)
+_LAST_SEQ = Fixed(select(job.c.last_seq).where(job.c.id == given("job_id")))
+# So many statements that are compiled cost less than a single one that is built for them all.
+FEW = 8
 # Every move of the job, and so every checkpoint that it lets go, waits for the row.
 _HOLD_CHECKPOINT = Fixed(select(job.c.checkpoint_id).where(job.c.id == given("job_id")).with_for_update())
 
@@ -135,12 +144,14 @@ def queue_position(connection: Connection, row: JobRow) -> int:
     """How many queued jobs will be begun before this one; 0 if it does not wait."""
     if row.state != "QUEUED":
         return 0
-    before = tuple_(job.c.created_at, job.c.id) < tuple_(row.created_at, row.id)
-    return connection.execute(select(func.count()).where(job.c.state == "QUEUED", before)).scalar_one()
+    return int(_BEFORE(connection, created=row.created_at, this_job=row.id).scalar_one())
 
 
 def last_seqs(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """The number of the newest event of each job, in one query: for those who watch many jobs at once."""
+    """The number of the newest event of each job: for those who watch many jobs at once."""
+    if len(job_ids) <= FEW:
+        found = ((job_id, _LAST_SEQ(connection, job_id=job_id).scalar()) for job_id in job_ids)
+        return {job_id: int(seq) for job_id, seq in found if seq is not None}
     rows = connection.execute(select(job.c.id, job.c.last_seq).where(job.c.id.in_(job_ids)))
     return {row.id: row.last_seq for row in rows}
 

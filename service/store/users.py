@@ -2,10 +2,10 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, insert, select, update
 
 from service.store.clock import clock, now
 from service.store.database import Connection
@@ -80,14 +80,22 @@ def list_tokens(connection: Connection, user_id: str) -> list[TokenRow]:
 
 def any_token_lives(connection: Connection) -> bool:
     """Whether there is a token that is neither revoked nor expired."""
-    lives = token.c.revoked_at.is_(None) & (token.c.expires_at.is_(None) | (token.c.expires_at > clock()))
-    return connection.execute(select(token.c.id).where(lives).limit(1)).first() is not None
+    return connection.execute(select(token.c.id).where(_lives()).limit(1)).first() is not None
+
+
+def living(connection: Connection, token_ids: Collection[str]) -> set[str]:
+    """Which of the tokens are neither revoked nor expired."""
+    return set(connection.execute(select(token.c.id).where(token.c.id.in_(token_ids), _lives())).scalars())
 
 
 def revoke_token(connection: Connection, token_id: str) -> bool:
     """End a token now; False if there is none or it was revoked before."""
     guard = (token.c.id == token_id) & token.c.revoked_at.is_(None)
     return connection.execute(update(token).where(guard).values(revoked_at=clock())).rowcount == 1
+
+
+def _lives() -> ColumnElement[bool]:
+    return token.c.revoked_at.is_(None) & (token.c.expires_at.is_(None) | (token.c.expires_at > clock()))
 
 
 def _tokens() -> Select[Any]:

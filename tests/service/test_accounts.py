@@ -12,6 +12,7 @@ from service.accounts import authenticate, create_token, create_user, revoke_tok
 from service.app import App
 from service.errors import TokenRejected, TokenRequired
 from service.settings import Settings
+from service.store import users
 from service.store.database import now
 
 
@@ -82,8 +83,12 @@ def test_what_is_no_good_token_is_refused_in_the_same_words(app):
 def test_a_token_ends_at_its_time(app):
     with app.database.read() as connection:
         moment = now(connection)
-    authenticate(app.database, bearer(create_token(app.database, "kim", ["read"], expires_at=moment + 60)))
-    refused(app, bearer(create_token(app.database, "kim", ["read"], expires_at=moment - 0.001)))
+    good = create_token(app.database, "kim", ["read"], expires_at=moment + 60)
+    late = create_token(app.database, "kim", ["read"], expires_at=moment - 0.001)
+    authenticate(app.database, bearer(good))
+    refused(app, bearer(late))
+    with app.database.read() as connection:
+        assert users.living(connection, [good[4:12], late[4:12]]) == {good[4:12]}
 
 
 def test_a_revocation_is_noticed_when_the_memory_is_old(app, monkeypatch):
@@ -91,11 +96,29 @@ def test_a_revocation_is_noticed_when_the_memory_is_old(app, monkeypatch):
     caller = authenticate(app.database, bearer(token))
     assert revoke_token(app.database, token[4:12])
     assert authenticate(app.database, bearer(token)) == caller, "the answer of a moment ago is believed"
-    with pytest.raises(TokenRejected):
-        accounts.check_still_valid(app.database, caller)
+    with app.database.read() as connection:
+        assert users.living(connection, [caller.token_id, "aaaaaaaa"]) == set()
     monkeypatch.setattr(accounts, "BELIEVED_S", 0.0)
     refused(app, bearer(token))
     assert not revoke_token(app.database, "aaaaaaaa")
+
+
+def test_one_caller_asks_again_before_the_others_have_to(app, monkeypatch):
+    monkeypatch.setattr(accounts, "BELIEVED_S", 30.0)
+    authorization = bearer(create_token(app.database, "kim", ["read"]))
+    caller = authenticate(app.database, authorization)
+    asked, ask = [], accounts._ask
+    monkeypatch.setattr(accounts, "_ask", lambda *given: asked.append(1) or ask(*given))
+    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [caller] * 3
+    (said,) = accounts._memory_of(app.database)._said.values()
+    said.at -= 16
+    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [None, caller, caller]
+    assert authenticate(app.database, authorization) == caller
+    assert asked == [1], "whoever was told to ask did"
+    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [caller] * 3
+    (said,) = accounts._memory_of(app.database)._said.values()
+    said.at -= 31
+    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [None] * 3
 
 
 def test_sql_is_asked_once_a_second_whatever_the_answer(app, monkeypatch):

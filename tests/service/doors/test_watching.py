@@ -3,6 +3,8 @@
 import contextlib
 import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -142,6 +144,47 @@ def test_news_come_as_they_happen_to_every_watcher(doors, job):
     assert [name for name, _, _ in parse_events(stream.whole())] == ["message"] * 6 + ["end"]
 
 
+def test_those_who_want_the_same_events_share_a_read(doors, job, monkeypatch):
+    """And those who want what is stored now read for themselves, for what is under way may be older than they are."""
+    reads, read = [], watching._read
+
+    def slow(app, job_id, from_seq):
+        reads.append(from_seq)
+        time.sleep(0.5)
+        return read(app, job_id, from_seq)
+
+    monkeypatch.setattr(watching, "_read", slow)
+    with ThreadPoolExecutor(20) as pool:
+        streams = [watch_rpc(doors, job) for _ in range(20)]
+        assert [event.seq for event in pool.map(next, streams)] == [1] * 20
+        assert reads.count(1) <= 10
+        for stream in streams:
+            stream.cancel()
+        reads.clear()
+        streams = [watch_rpc(doors, job, stored_only=True) for _ in range(5)]
+        assert [[event.seq for event in events] for events in pool.map(list, streams)] == [[1]] * 5
+        assert reads.count(1) == 5
+
+
+def test_a_look_that_fails_is_not_the_last_one(doors, job, monkeypatch, caplog):
+    looked, look = [], watching._look
+
+    def fails_twice(*arguments):
+        looked.append(1)
+        if len(looked) < 3:
+            raise ZeroDivisionError("a defect")
+        return look(*arguments)
+
+    monkeypatch.setattr(watching, "_look", fails_twice)
+    monkeypatch.setattr(watching, "POLL_AGAIN_S", 0.1)
+    stream = watch_rpc(doors, job)
+    assert next(stream).seq == 1
+    wait_until(lambda: len(looked) > 3, "it looks again")
+    seeds.run(doors.app.database, job)
+    assert [event.seq for event in stream] == [2, 3, 4, 5, 6]
+    assert sum("the poll of watched jobs failed" in record.message for record in caplog.records) == 2
+
+
 def test_a_failure_is_an_end_with_its_reason(doors, job):
     seeds.run(doors.app.database, job, fail=True)
     last = list(watch_rpc(doors, job))[-1].state
@@ -190,14 +233,16 @@ def test_a_last_event_id_that_is_none_is_refused(doors, job):
     assert refusal_of_rest(response).violations[0][0] == "from_seq"
 
 
-def test_a_revoked_token_stops_watching(doors, job, monkeypatch):
-    monkeypatch.setattr(watching, "TOKEN_CHECK_S", 0.2)
+def test_a_revoked_token_stops_watching(doors, job):
+    """Also one whose watcher has nothing to hear, and within seconds."""
     token = accounts.create_token(doors.app.database, "kim", ["read"])
     stream = watch_rpc(doors, job, token=token)
     next(stream)
     accounts.revoke_token(doors.app.database, token[4:12])
+    began = time.monotonic()
     with pytest.raises(grpc.RpcError) as error:
         next(stream)
+    assert time.monotonic() - began < 10
     assert refusal_of_rpc(error.value).reason == "TOKEN_REJECTED"
 
 
