@@ -27,20 +27,24 @@ OLDEST_S = 60.0
 class Figures:
     """The figures of one process. For its event loop."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, of_sql: bool = True) -> None:
+        """`of_sql`: also what SQL knows, which one process of an installation should tell."""
         self._app = app
+        self._of_sql = of_sql
         self._looked: tuple[float, StoredFigures] | None = None
         self._looking: asyncio.Future[StoredFigures] | None = None
 
     async def page(self) -> bytes:
         """All of them in the format of Prometheus."""
-        await self._look_again()
+        if self._of_sql:
+            await self._look_again()
         app, now = self._app, time.monotonic()
         known = self._looked if self._looked and now - self._looked[0] < OLDEST_S else None
         told = [*app.counts.families(), *_of_cache(app), _of_build(app)]
         for teller in app.tellers:
             told += teller()
-        told.append(gauge("traind_database_up", "Whether the database answered lately.", float(known is not None)))
+        if self._of_sql:
+            told.append(gauge("traind_database_up", "Whether the database answered lately.", float(known is not None)))
         if known is not None:
             told += _of_sql(known[1])
         return exposition.encode([*told, *process.families()])

@@ -12,6 +12,7 @@ from service.errors import TooLarge
 from service.model_names import Named
 from service.modelling.predictor import Predicted, Predictor
 from service.serving import inferring
+from service.serving.batching import Question, is_small
 from service.serving.columns import Numbers
 from service.serving.lookup import MustWait, find
 from traind.v1 import predictions_pb2, tables_pb2
@@ -19,12 +20,18 @@ from traind.v1 import predictions_pb2, tables_pb2
 ANSWERED_NUMBERS = 400_000  # numbers of one answer: 8 bytes each fill most of the largest message, 4 MiB
 
 
-def predict(
-    app: App, caller: Caller, request: predictions_pb2.PredictRequest, *, may_wait: bool = True
-) -> predictions_pb2.PredictResponse:
-    """Predict for every row of the request, in its order.
+def predict(app: App, caller: Caller, request: predictions_pb2.PredictRequest) -> predictions_pb2.PredictResponse:
+    """Predict for every row of the request, in its order."""
+    found = ask(app, caller, request, may_wait=True)
+    return found.answer() if isinstance(found, Question) else found
 
-    Raises MustWait where `may_wait` is false and it would take long.
+
+def ask(
+    app: App, caller: Caller, request: predictions_pb2.PredictRequest, *, may_wait: bool
+) -> predictions_pb2.PredictResponse | Question[predictions_pb2.PredictResponse]:
+    """The same at once, or as a question that can be answered with others like it.
+
+    Raises MustWait where `may_wait` is false and either would take long.
     """
     named, predictor = find(app, caller, request.name, "name", may_wait=may_wait)
     rows = max((max(len(column.numbers), len(column.strings)) for column in request.columns), default=0)
@@ -34,11 +41,13 @@ def predict(
         predicted = inferring.quickly(predictor, matrix, may_wait=may_wait)
         if predicted is not None:
             return _encode(named, predictor, predicted)
-    if not may_wait and not inferring.is_small(rows, len(request.columns), named):
+    if not may_wait and (request.return_hidden or not is_small(rows, len(request.columns))):
         raise MustWait
     table = table_from_values(request.columns, predictor.signature.columns)
     _check_size(predictor, table.row_count, hidden=request.return_hidden)
-    return _encode(named, predictor, predictor.predict(table, hidden=request.return_hidden))
+    if request.return_hidden:
+        return _encode(named, predictor, predictor.predict(table, hidden=True))
+    return Question(named, predictor, table, lambda predicted: _encode(named, predictor, predicted))
 
 
 def _all_numbers(

@@ -68,6 +68,8 @@ class Settings:
     # TRAIND_PREDICT_SHARED=on: several processes (`python -m service predict`) take TRAIND_PREDICT_PORT together, and
     # the kernel gives each new connection to one of them.
     predict_shared: bool = False
+    # TRAIND_PREDICT_HTTP_PORT: where one of those processes answers /metrics and /v2; 0 = nowhere.
+    predict_http_port: int = 0
     # TRAIND_TLS_CERT, TRAIND_TLS_KEY: PEM files (the certificate with its chain); both doors speak TLS then.
     tls_cert: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
@@ -137,6 +139,7 @@ class Settings:
             grpc_port=grpc_port,
             predict_port=env.whole("TRAIND_PREDICT_PORT", cls.predict_port if grpc_port else 0, 0, 65535),
             predict_shared=env.switch("TRAIND_PREDICT_SHARED", default=cls.predict_shared),
+            predict_http_port=env.whole("TRAIND_PREDICT_HTTP_PORT", cls.predict_http_port, 0, 65535),
             tls_cert=env.path("TRAIND_TLS_CERT"),
             tls_key=env.path("TRAIND_TLS_KEY"),
             webhooks=env.path("TRAIND_WEBHOOKS"),

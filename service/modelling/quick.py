@@ -60,10 +60,10 @@ class Quick:
     fills: bool
     zeroes: bool
 
-    def answer(self, columns: Numbers) -> Numbers | None:
-        """Outputs for columns of numbers, as `forward` answers them; None as `features` does."""
+    def answer(self, columns: Array) -> Numbers | None:
+        """Outputs for columns of numbers of any type, as `forward` answers them; None as `features` does."""
         with np.errstate(over="ignore", invalid="ignore"):
-            features = self.features(columns)
+            features = self.features(columns.astype(np.float64, copy=False))
             return None if features is None else self.forward(features)
 
     def features(self, columns: Numbers) -> Numbers | None:

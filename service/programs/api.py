@@ -11,7 +11,7 @@ from service.calling.methods import Method, bind
 from service.calling.rules import compile_rules
 from service.machine.tls import load_tls
 from service.rest import door as rest_door
-from service.rest.server import RestServer, listen
+from service.rest.server import RestServer, listen, until
 from service.rpc import guard
 from service.rpc.oip.handlers import InferenceHandlers
 from service.rpc.predicting import answering
@@ -64,7 +64,7 @@ async def serve(app: App, *, on_ready: Callable[[Addresses], None], stop: asynci
         serving = asyncio.create_task(rest.run_on(listener))
         try:
             on_ready(addresses)
-            await _first_of(serving, stop)
+            await until(stop, serving)
         finally:
             await rpc.retire()
             door.retired = True
@@ -92,15 +92,3 @@ def methods_of(app: App) -> dict[str, Method]:
     """The whole table without a server, for whoever wants to look at it."""
     calls = Calls(app)
     return bind(services_of(calls, Watching(calls), Addresses()))
-
-
-async def _first_of(serving: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """Wait for the stop; raise where the REST server ends by itself."""
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-            raise RuntimeError("the REST server ended by itself")
-    finally:
-        stopped.cancel()

@@ -43,14 +43,17 @@ MOST_CALLS = 2000
 
 
 class RestDoor:
-    """Serves a table of methods, and the paths /healthz, /readyz, /metrics and, where they are on, the documents."""
+    """Serves a table of methods, and the paths /healthz, /readyz, /metrics and, where they are on, the documents.
+
+    Without methods it is the door of a process that predicts and tells its own figures alone.
+    """
 
     def __init__(self, calls: Calls, methods: Mapping[str, Method], addresses: Addresses) -> None:
         self._calls = calls
         self._routes = Routes(methods.values())
         self._public = {"/healthz": self._healthz, "/readyz": self._readyz}
         if calls.app.settings.metrics != "off":
-            self._public[metrics_page.PATH] = metrics_page.MetricsPage(calls).answer
+            self._public[metrics_page.PATH] = metrics_page.MetricsPage(calls, of_sql=bool(methods)).answer
         if calls.app.settings.docs:
             documents = Documents(calls, self._routes.all, addresses)
             self._public |= {"/": documents.lead, "/docs": documents.page, "/openapi.json": documents.openapi}

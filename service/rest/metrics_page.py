@@ -14,9 +14,10 @@ _OF_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", 
 class MetricsPage:
     """The page of one server."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, of_sql: bool) -> None:
+        """`of_sql`: see Figures."""
         self._calls = calls
-        self._figures = Figures(calls.app)
+        self._figures = Figures(calls.app, of_sql=of_sql)
         self._open = calls.app.settings.metrics == "loopback" and not calls.app.settings.open_address
 
     async def answer(self, exchange: Exchange) -> None:

@@ -150,6 +150,18 @@ class RestServer(uvicorn.Server):
         await self.serve(sockets=[listener])
 
 
+async def until(stop: asyncio.Event, serving: asyncio.Task[None]) -> None:
+    """Wait for the stop; raise where the REST server ends by itself."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+            raise RuntimeError("the REST server ended by itself")
+    finally:
+        stopped.cancel()
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

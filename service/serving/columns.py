@@ -21,6 +21,12 @@ def matrix_of(signature: Signature, inputs: Sequence[Tensor]) -> Numbers | None:
 
     Nothing but names, types and shapes is looked at. Raises InvalidField.
     """
+    # Some bits of FP16 and FP32 are a NaN that complains when it is copied.
+    with np.errstate(invalid="ignore"):
+        return _matrix_of(signature, inputs)
+
+
+def _matrix_of(signature: Signature, inputs: Sequence[Tensor]) -> Numbers | None:
     if signature.takes_matrix and len(inputs) == 1 and inputs[0].name == MATRIX:
         return _whole(signature, inputs[0])
     by_name = _by_name(signature, inputs)
@@ -112,7 +118,8 @@ def _column(wanted: Column, at: int, tensor: Tensor, rows: int) -> TableColumn:
         if not tensor.numeric:
             raise _refused(path, wanted, tensor, "numbers, for instance FP64 or INT64")
         assert not isinstance(tensor.values, list)
-        return _numbers(wanted, tensor.values.reshape(-1).astype(np.float64), path)
+        with np.errstate(invalid="ignore"):
+            return _numbers(wanted, tensor.values.reshape(-1).astype(np.float64), path)
     values = tables_pb2.ColumnValues(name=wanted.name)
     if isinstance(tensor.values, list):
         values.strings.extend(tensor.values)

@@ -1,23 +1,23 @@
 """What a model says of tensors."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy.typing as npt
 
 from service.app import App
 from service.callers import Caller
 from service.errors import InvalidField, TooLarge, invalid, shown
-from service.model_names import Named
 from service.modelling.predictor import Predicted, Predictor
 from service.modelling.signature import BYTES, DEVIATION, LABEL, PREDICTION, PROBABILITIES, Signature
-from service.serving.columns import Numbers, matrix_of, table_of
+from service.serving.batching import QUICK_WORK, Question, is_small
+from service.serving.columns import matrix_of, table_of
 from service.serving.lookup import MustWait, find, reference_of
 from service.serving.tensors import Tensor
 
-# Multiplications that a thread may do which others wait for: about a quarter of a millisecond.
-QUICK_WORK = 2_000_000
-# The general way takes about 20 microseconds a column, and PyTorch 100 more.
-QUICK_ROWS, QUICK_COLUMNS = 32, 16
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,20 @@ class Answer:
     outputs: Sequence[Tensor]
 
 
-def infer(app: App, caller: Caller, request: Request, *, may_wait: bool, most_bytes: int) -> Answer:
+def ask(
+    app: App,
+    caller: Caller,
+    request: Request,
+    encode: Callable[[Answer], Told],
+    *,
+    may_wait: bool,
+    most_bytes: int,
+) -> Told | Question[Told]:
     """Predict for every row of the inputs, by exactly the transformation that was trained with.
 
-    Raises MustWait where `may_wait` is false and it would take long; InvalidField naming the input; TooLarge where the
-    answer would have more than `most_bytes`; and as `find` does.
+    Answers at once where the model does so by NumPy; else there is a question, to be answered with others like it.
+    Raises MustWait where `may_wait` is false and either would take long; InvalidField naming the input; TooLarge where
+    the answer would have more than `most_bytes`; and as `find` does.
     """
     text = reference_of(request.model, request.version)
     named, predictor = find(app, caller, text, "model_name", may_wait=may_wait)
@@ -57,25 +66,22 @@ def infer(app: App, caller: Caller, request: Request, *, may_wait: bool, most_by
     matrix = matrix_of(signature, request.inputs)
     rows = len(matrix) if matrix is not None else max((tensor.shape[0] for tensor in request.inputs), default=0)
     _check_size(signature, rows, most_bytes)
-    predicted = quickly(predictor, matrix, may_wait=may_wait) if matrix is not None else None
-    if predicted is None:
-        if not may_wait and not is_small(rows, len(signature.columns), named):
-            raise MustWait
-        predicted = predictor.predict(table_of(signature, request.inputs, matrix))
-    return Answer(
-        f"{named.owner_name}.{named.slug}",
-        str(named.version),
-        request.id or uuid.uuid4().hex,
-        [_tensor(name, predictor, predicted) for name in wanted],
-    )
+
+    def tell(predicted: Predicted) -> Told:
+        outputs = [tensor_of(name, predictor, predicted) for name in wanted]
+        model = f"{named.owner_name}.{named.slug}"
+        return encode(Answer(model, str(named.version), request.id or uuid.uuid4().hex, outputs))
+
+    if matrix is not None:
+        predicted = quickly(predictor, matrix, may_wait=may_wait)
+        if predicted is not None:
+            return tell(predicted)
+    if not may_wait and not is_small(rows, len(signature.columns)):
+        raise MustWait
+    return Question(named, predictor, table_of(signature, request.inputs, matrix), tell)
 
 
-def is_small(rows: int, columns: int, named: Named) -> bool:
-    """Whether a thread that others wait for may predict so many rows by the general way."""
-    return rows <= QUICK_ROWS and columns <= QUICK_COLUMNS and rows * named.parameter_count <= QUICK_WORK
-
-
-def quickly(predictor: Predictor, matrix: Numbers, *, may_wait: bool) -> Predicted | None:
+def quickly(predictor: Predictor, matrix: npt.NDArray[Any], *, may_wait: bool) -> Predicted | None:
     """By NumPy, for columns of numbers [rows, columns]; None where this model or these numbers need the general way.
 
     Raises MustWait where `may_wait` is false and it would take long.
@@ -114,7 +120,7 @@ def _check_size(signature: Signature, rows: int, most_bytes: int) -> None:
         )
 
 
-def _tensor(name: str, predictor: Predictor, predicted: Predicted) -> Tensor:
+def tensor_of(name: str, predictor: Predictor, predicted: Predicted) -> Tensor:
     """One output: numbers and probabilities [rows, width], labels and their places [rows, 1]."""
     if name == LABEL:
         labels = [predictor.target.classes[code] for code in predicted.values.tolist()]

@@ -17,7 +17,7 @@ def find(app: App, caller: Caller, text: str, field: str, *, may_wait: bool) -> 
     Asks SQL at most once in a second for each reference, and loads what is not in memory. Raises MustWait where that
     has to be done and `may_wait` is false; NotFound, WrongState, InvalidField naming `field`, and DataCorrupt.
     """
-    named = app.names.recall(caller.user_id, text)
+    named = app.names.recall(caller.user_id, text, may_wait=may_wait)
     predictor = None if named is None else app.models.peek(named.id)
     if named is not None and predictor is not None:
         return named, predictor

@@ -1,10 +1,13 @@
 """Several processes answer predictions on one port: clients are shared out, and none is lost when a process ends."""
 
 import collections
+import json
 import signal
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import grpc
 import numpy as np
@@ -18,6 +21,7 @@ from tests.acceptance import stack as stacks
 from tests.waiting import wait_until
 
 CLIENTS = 64
+DOORS = ("predictions", "rest")
 TRIES = 20
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 ROWS = "a,b,y\n" + "".join(f"{n % 7},{n % 5},{n % 7 + 2 * (n % 5)}\n" for n in range(40))
@@ -42,14 +46,12 @@ def given(number):
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def stack(request):
     """The server, and two more processes on its port of predictions."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     shared = {"TRAIND_PREDICT_PORT": str(port), "TRAIND_PREDICT_SHARED": "on", "TRAIND_SLOTS": "1"}
     try:
         broker = servers.redis_url() if request.param == "postgresql" else None
         with servers.fresh_database(request.param) as url, stacks.split(url, broker, **shared) as stack:
-            stack.port = port
+            stack.port, stack.http = port, {}
             for name in ("one", "other"):
                 begin(stack, name)
             with traind.Client(stack.address["grpc"], token=stack.token) as client:
@@ -61,9 +63,17 @@ def stack(request):
         servers.missing(error)
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def begin(stack, name):
+    stack.http[name] = free_port()
+    stack.env["TRAIND_PREDICT_HTTP_PORT"] = str(stack.http[name])
     stack.start(name, "service", "predict")
-    wait_until(lambda: "predictions at" in stack.output(name), f"{name} answers", 60)
+    wait_until(lambda: f"figures at 127.0.0.1:{stack.http[name]}" in stack.output(name), f"{name} answers", 60)
 
 
 def request_of(reference):
@@ -215,6 +225,42 @@ def test_a_deleted_version_and_a_revoked_token_are_refused_within_a_second(stack
         finally:
             for one in asking:
                 one.channel.close()
+
+
+def over_http(stack, name, path, token=None, body=None):
+    """What one of the processes answers at its own port."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    asked = urllib.request.Request(f"http://127.0.0.1:{stack.http[name]}{path}", body, headers)
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def refusal(stack, name, path, token=None):
+    """The status of a refusal."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        over_http(stack, name, path, token)
+    with refused.value as error:
+        return error.code
+
+
+def test_each_process_tells_its_figures_and_answers_http(stack):
+    token = stack.run("user", "token", "kim", "--scopes", "metrics").stdout.strip()
+    tensor = {"name": "input", "datatype": "FP64", "shape": [2, 2], "data": ASKED.ravel().tolist()}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    ok = 'traind_calls_total{door="%s",method="inference.GRPCInferenceService.ModelInfer",code="OK"} '
+    with Crowd(stack) as crowd:
+        crowd.wait_more()
+    for name in ("one", "other"):
+        answer = json.loads(over_http(stack, name, "/v2/models/kim.line/versions/champion/infer", stack.token, body))
+        assert answer["outputs"][0]["data"] == ANSWERS[1]
+        assert json.loads(over_http(stack, name, "/readyz")) == {"status": "ok"}
+        page = over_http(stack, name, "/metrics", token).splitlines()
+        found = {door: [int(line.split()[-1]) for line in page if line.startswith(ok % door)] for door in DOORS}
+        assert found["predictions"][0] > 0
+        assert found["rest"] == [1]
+        assert refusal(stack, name, "/v1/models", stack.token) == 404
+        assert refusal(stack, name, "/metrics") == 401
+        assert not any(line.startswith("traind_jobs") for line in page), "what SQL knows is the server's to tell"
 
 
 class Asker:

@@ -27,6 +27,7 @@ FIXED = {
     "TRAIND_GRPC_PORT",
     "TRAIND_PREDICT_PORT",
     "TRAIND_PREDICT_SHARED",
+    "TRAIND_PREDICT_HTTP_PORT",
     "TRAIND_DEVICES",
 }
 # What a worker has nothing to do with.

@@ -1,5 +1,6 @@
 """The paths below /v2."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from service.calling.calls import Calls
 from service.calling.methods import DEFAULT_DEADLINE_S, within
 from service.calling.observer import Observation
 from service.errors import MethodNotFound, TraindError, VerbNotAllowed, shown
+from service.model_names import Named
+from service.modelling.predictor import Predictor
 from service.modelling.signature import TensorSpec
 from service.rest import errors
 from service.rest.encoding import LARGE_BYTES
@@ -20,8 +23,10 @@ from service.rest.errors import Headers
 from service.rest.exchange import Exchange
 from service.rest.inference import body, codec
 from service.serving import inferring
+from service.serving.batching import Question
 from service.serving.lookup import MustWait, find, reference_of
 from service.serving.signatures import EXTENSIONS, PLATFORM, index
+from service.serving.turns import Turns
 from traind.version import __version__
 
 # What stands in an answer beside its values.
@@ -36,6 +41,7 @@ class InferenceDoor:
     def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
         """`ready`: False while the server stops."""
         self._calls = calls
+        self._turns = Turns(calls)
         self._ready = ready
         # What a balancer asks, without a token and not counted as calls.
         self.public = {"/v2/health/live": self._live, "/v2/health/ready": self._readiness}
@@ -85,10 +91,7 @@ class InferenceDoor:
             caller = await self._admit(exchange, seen, "POST", "ModelInfer")
             data = await body.read(exchange)
             header = exchange.header(body.HEADER)
-            answered, size = await self._run(
-                lambda may_wait: self._infer(caller, model, version, data, header, may_wait=may_wait),
-                at_once=len(data) <= LARGE_BYTES,
-            )
+            answered, size = await self._infer(caller, model, version, data, header)
             if size is None:
                 await exchange.answer(200, answered)
                 return
@@ -100,9 +103,7 @@ class InferenceDoor:
             return
         caller = await self._admit(exchange, seen, "GET", "ModelReady" if what else "ModelMetadata")
         text = reference_of(model, version)
-        named, predictor = await self._run(
-            lambda may_wait: find(self._calls.app, caller, text, "name", may_wait=may_wait), at_once=True
-        )
+        named, predictor = await self._find(caller, text)
         name = f"{named.owner_name}.{named.slug}"
         if what:
             await exchange.answer(200, _json({"name": name, "ready": True}))
@@ -118,24 +119,42 @@ class InferenceDoor:
         }
         await exchange.answer(200, _json(told))
 
-    def _infer(
-        self, caller: Caller, model: str, version: str, data: bytes, header: str | None, *, may_wait: bool
+    async def _infer(
+        self, caller: Caller, model: str, version: str, data: bytes, header: str | None
     ) -> tuple[bytes, int | None]:
-        asked = codec.decode(*body.parts(data, header), model, version)
-        answer = inferring.infer(
-            self._calls.app, caller, asked.request, may_wait=may_wait, most_bytes=MOST_ANSWER_BYTES
-        )
-        return codec.encode(answer, asked)
+        """The answer's body, and the bytes of its JSON where something stands behind that."""
 
-    async def _run(self, work: Callable[[bool], Any], *, at_once: bool) -> Any:
-        """What `work` answers: here, where it need not wait, else on a thread."""
-        if at_once:
-            try:
-                return work(False)  # noqa: FBT003 - whether it may wait
-            except MustWait:
-                pass
+        def ask(*, may_wait: bool) -> tuple[bytes, int | None] | Question[tuple[bytes, int | None]]:
+            asked = codec.decode(*body.parts(data, header), model, version)
+            found = inferring.ask(
+                self._calls.app,
+                caller,
+                asked.request,
+                lambda answer: codec.encode(answer, asked),
+                may_wait=may_wait,
+                most_bytes=MOST_ANSWER_BYTES,
+            )
+            # Here and now, for a large table should not wait for another thread.
+            return found.answer() if may_wait and isinstance(found, Question) else found
+
+        found = None
+        if len(data) <= LARGE_BYTES:
+            with contextlib.suppress(MustWait):
+                found = ask(may_wait=False)
+        if isinstance(found, tuple):
+            return found
         async with within(DEFAULT_DEADLINE_S, "the call"):
-            return await self._calls.on_thread(work, True)  # noqa: FBT003 - as above
+            if found is None:
+                found = await self._calls.on_thread(ask, may_wait=True)
+            return found if isinstance(found, tuple) else await self._turns.answer(found)
+
+    async def _find(self, caller: Caller, text: str) -> tuple[Named, Predictor]:
+        """See lookup.find."""
+        try:
+            return find(self._calls.app, caller, text, "name", may_wait=False)
+        except MustWait:
+            async with within(DEFAULT_DEADLINE_S, "the call"):
+                return await self._calls.on_thread(find, self._calls.app, caller, text, "name", may_wait=True)
 
     async def _admit(self, exchange: Exchange, seen: Observation, verb: str, method: str) -> Caller:
         _require(exchange, verb)
@@ -145,9 +164,8 @@ class InferenceDoor:
         authorization = exchange.authorization
         caller = accounts.remembered(self._calls.app.database, authorization)
         if caller is None:
-            caller = await self._calls.admit(name, authorization)
-        else:
-            policy.check_scope(caller, name)
+            caller = await self._calls.on_thread(accounts.authenticate, self._calls.app.database, authorization)
+        policy.check_scope(caller, name)
         seen.let_in(caller)
         return caller
 

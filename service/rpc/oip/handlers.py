@@ -11,6 +11,7 @@ from service.calling.methods import DEFAULT_DEADLINE_S, LONGEST_DEADLINE_S, MOST
 from service.rpc.errors import Context
 from service.rpc.oip.methods import SERVICE, PredictionMethods
 from service.serving.lookup import MustWait
+from service.serving.turns import Turns
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # What stands in an answer beside its values.
@@ -24,6 +25,7 @@ class InferenceHandlers(grpc.GenericRpcHandler):
 
     def __init__(self, calls: Calls, ready: Callable[[], bool]) -> None:
         self._calls = calls
+        self._turns = Turns(calls)
         self._methods = PredictionMethods(calls.app, MOST_MESSAGE_BYTES - ROOM_BYTES, ready)
         self.names = [name for name in self._methods.names if name.startswith(f"{SERVICE}.")]
         self._handlers = {f"/{SERVICE}/{name.rpartition('.')[2]}": self._handler(name) for name in self.names}
@@ -36,11 +38,15 @@ class InferenceHandlers(grpc.GenericRpcHandler):
         async def unary(data: bytes, context: Context) -> bytes:
             caller = None if policy.is_public(name) else CALLER.get()
             try:
-                return self._methods.carry_out(name, caller, data, may_wait=False)
+                found = self._methods.carry_out(name, caller, data, may_wait=False)
             except MustWait:
-                pass
+                found = None
+            if isinstance(found, bytes):
+                return found
             asked: float | None = context.time_remaining()
             async with within(DEFAULT_DEADLINE_S if asked is None else min(asked, LONGEST_DEADLINE_S), "the call"):
-                return await self._calls.on_thread(self._methods.carry_out, name, caller, data, may_wait=True)
+                if found is None:
+                    found = await self._calls.on_thread(self._methods.carry_out, name, caller, data, may_wait=True)
+                return found if isinstance(found, bytes) else await self._turns.answer(found)
 
         return grpc.unary_unary_rpc_method_handler(unary, None, None)

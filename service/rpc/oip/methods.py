@@ -1,7 +1,7 @@
 """The methods of predictions as one table, bytes in and bytes out, which every gRPC door serves."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from service import accounts, policy, predictions
 from service.app import App
@@ -11,8 +11,10 @@ from service.errors import MethodNotFound, TooLarge, shown
 from service.modelling.signature import TensorSpec
 from service.rpc.oip import codec
 from service.rpc.oip import open_inference_pb2 as oip
+from service.rpc.oip.shortcut import Shortcut
 from service.rpc.parsing import parse
 from service.serving import inferring
+from service.serving.batching import Question
 from service.serving.lookup import MustWait, find, reference_of
 from service.serving.signatures import EXTENSIONS, PLATFORM, index
 from traind.v1 import predictions_pb2
@@ -25,10 +27,14 @@ HEALTH = "grpc.health.v1.Health.Check"
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
+# An answer's bytes; or, to those who may not wait, a question that becomes bytes together with others like it.
+Answered: TypeAlias = bytes | Question[bytes]
+
+
 class Verb(Protocol):
     """One method: the bytes of a request to those of its answer."""
 
-    def __call__(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
+    def __call__(self, caller: Caller, data: bytes, *, may_wait: bool) -> Answered:
         """Raises MustWait where `may_wait` is false and it would take long, and TraindError."""
 
 
@@ -40,6 +46,7 @@ class PredictionMethods:
         self._app = app
         self._most = most_bytes
         self._ready = ready
+        self._shortcut = Shortcut(app, most_bytes)
         self._verbs: dict[str, Verb] = {
             f"{SERVICE}.ModelReady": self._model_ready,
             f"{SERVICE}.ServerMetadata": self._server_metadata,
@@ -56,35 +63,38 @@ class PredictionMethods:
         self.names = frozenset({*self._verbs, *self._public})
         self.by_path = {f"/{name.rpartition('.')[0]}/{name.rpartition('.')[2]}": name for name in self.names}
 
-    def answer(self, path: str, authorization: str | None, data: bytes, *, may_wait: bool) -> bytes:
+    def answer(self, path: str, authorization: str | None, data: bytes, *, may_wait: bool) -> Answered:
         """A call of a method by its path, `/inference.GRPCInferenceService/ModelInfer`: let in, carried out.
 
-        Raises MustWait where `may_wait` is false and SQL would be asked, or much computed; TraindError.
+        Raises MustWait where `may_wait` is false and SQL would be asked, or much read; TraindError.
         """
         name = self.by_path.get(path)
         if name is None:
             raise MethodNotFound(f"there is no method {shown(path)} on this port", metadata={"method": path[:200]})
         if name in self._public:
             return self.carry_out(name, None, data, may_wait=may_wait)
-        caller = accounts.remembered(self._app.database, authorization)
+        known = accounts.authenticate if may_wait else accounts.remembered
+        caller = known(self._app.database, authorization)
         if caller is None:
-            if not may_wait:
-                raise MustWait
-            caller = accounts.authenticate(self._app.database, authorization)
+            raise MustWait
         policy.check_scope(caller, name)
         return self.carry_out(name, caller, data, may_wait=may_wait)
 
-    def carry_out(self, name: str, caller: Caller | None, data: bytes, *, may_wait: bool) -> bytes:
+    def carry_out(self, name: str, caller: Caller | None, data: bytes, *, may_wait: bool) -> Answered:
         """A method by its full name, for a caller who was let in; None where the method is public."""
         public = self._public.get(name)
         if public is not None:
             return public()
         assert caller is not None
-        return self._verbs[name](caller, data, may_wait=may_wait)
+        answered = self._verbs[name](caller, data, may_wait=may_wait)
+        return answered.answer() if may_wait and isinstance(answered, Question) else answered
 
-    def _infer(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
+    def _infer(self, caller: Caller, data: bytes, *, may_wait: bool) -> Answered:
+        answered = self._shortcut.answer(caller, data, may_wait=may_wait)
+        if answered is not None:
+            return answered
         request = codec.decode(parse(oip.ModelInferRequest, data))
-        return codec.encode(inferring.infer(self._app, caller, request, may_wait=may_wait, most_bytes=self._most))
+        return inferring.ask(self._app, caller, request, codec.encode, may_wait=may_wait, most_bytes=self._most)
 
     def _model_ready(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
         asked = parse(oip.ModelReadyRequest, data)
@@ -118,10 +128,16 @@ class PredictionMethods:
         ]
         return oip.RepositoryIndexResponse(models=models).SerializeToString()
 
-    def _predict(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes:
+    def _predict(self, caller: Caller, data: bytes, *, may_wait: bool) -> Answered:
         request = parse(predictions_pb2.PredictRequest, data)
         requests.check(request)
-        answer = predictions.predict(self._app, caller, request, may_wait=may_wait)
+        found = predictions.ask(self._app, caller, request, may_wait=may_wait)
+        if isinstance(found, Question):
+            tell = found.tell
+            return Question(found.named, found.predictor, found.table, lambda predicted: self._whole(tell(predicted)))
+        return self._whole(found)
+
+    def _whole(self, answer: predictions_pb2.PredictResponse) -> bytes:
         size = answer.ByteSize()
         if size > self._most:
             raise TooLarge(

@@ -14,6 +14,7 @@ from service.errors import DeadlinePassed, RateLimited, TokenRejected, TraindErr
 from service.observing.counts import NO_METHOD
 from service.observing.tracing import CARRIED
 from service.rpc.oip.methods import PredictionMethods
+from service.serving.batching import Question
 from service.serving.lookup import MustWait
 
 # The name of this door where calls are counted.
@@ -54,8 +55,11 @@ class Asked:
         self._seen = observer.begin(DOOR, asked_id, carrier, methods.by_path.get(path, NO_METHOD))
         self.trailers: Trailers = (SERVER_VERSION, (REQUEST_ID, self._seen.request_id))
 
-    def answer(self, data: bytes, *, may_wait: bool) -> bytes | Status:
-        """The answer's bytes, or how the call is refused. Raises MustWait, and nothing else, where it may not wait."""
+    def answer(self, data: bytes, *, may_wait: bool) -> bytes | Status | Question[bytes]:
+        """The answer's bytes, or how the call is refused; where it may not wait also a question, for `told`.
+
+        Raises MustWait, and nothing else, where it may not wait.
+        """
         self._seen.enter()
         try:
             answered = self._methods.answer(self.path, self._token(), data, may_wait=may_wait)
@@ -63,8 +67,17 @@ class Asked:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
             return self.refuse(error)
-        self._seen.end("OK")
+        if isinstance(answered, bytes):
+            self._seen.end("OK")
         return answered
+
+    def told(self, answer: bytes | Exception) -> bytes | Status:
+        """What a question of this call was answered with, as the call's end."""
+        if isinstance(answer, Exception):
+            return self.refuse(answer)
+        self._seen.enter()
+        self._seen.end("OK")
+        return answer
 
     def refuse(self, error: Exception) -> Status:
         """An error as the call's end."""

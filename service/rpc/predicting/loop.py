@@ -6,6 +6,10 @@ threads and answered from there.
 
 A call is asked for its message; then its answer goes, and its end is seen with that. Where the answer takes time, the
 end is watched for before, which tells when the client is gone. It is over when all of this has come back.
+
+Questions to a model that has to be asked in the general way are held until nothing else is in the queue, or so many
+events have been looked at meanwhile, and answered together: a lone call is not kept waiting. Heavy ones are answered by
+the pool, together with what came while it was busy.
 """
 
 import logging
@@ -13,17 +17,20 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import _common  # codes as the core has them
 from grpc._cython import cygrpc
 
+from service.calling.methods import DEFAULT_DEADLINE_S, LONGEST_DEADLINE_S
 from service.calling.observer import Observer
 from service.errors import TraindError
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting import answering, sockets
 from service.rpc.predicting.answering import MOST_CALLS, MOST_WAITING, Asked, Status
+from service.serving import batching
+from service.serving.batching import MOST_TOGETHER, Question
 from service.serving.lookup import MustWait
 
 log = logging.getLogger(__name__)
@@ -33,6 +40,9 @@ ASKED_FOR = 64
 THREADS = 4
 # How often it is looked whether calls still run while the server stops, seconds.
 PAUSE_S = 0.005
+# A time long past: what is in the queue now, or nothing.
+_NOW = 0.0
+_NEVER_S = 1e9
 _NO_FLAGS = 0
 _CODES: dict[grpc.StatusCode, Any] = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
 _OK = _CODES[grpc.StatusCode.OK]
@@ -50,10 +60,15 @@ class CompletionLoop:
         self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
         self._guard = threading.Lock()
         self._waiting = 0
+        # Questions that are answered once the queue is empty; and by version those that wait for the pool.
+        self._light: list[_Held] = []
+        self._heavy: dict[str, list[_Held]] = {}
+        # Events since the first of those was held.
+        self._passed = 0
         self._active = 0
         self._stopping = False
         self._port = 0
-        # No call is left, and after that nothing that is to be waited for.
+        # The core's server is shut down; and no call is left, nor anything that is to be waited for.
         self._ended, self._over = threading.Event(), threading.Event()
         # The core's server must not be destroyed while another thread is inside one of its calls.
         self._ending = threading.Lock()
@@ -104,17 +119,23 @@ class CompletionLoop:
 
     def _run(self) -> None:
         while True:
-            event = self._queue.poll()
+            event = self._queue.poll(_NOW if self._light else None)
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 self._over.set()
                 return
             try:
-                event.tag(event)
+                if event.completion_type != cygrpc.CompletionType.queue_timeout:
+                    event.tag(event)
+                    self._passed += 1 if self._light else 0
+                    if self._passed < MOST_TOGETHER:
+                        continue
+                self._answer_light()
             except Exception:
                 # A defect in one call must not end all others.
                 log.exception("a call of the prediction door was lost")
-            # A call that is over must not be held while the next one is waited for.
-            del event
+            finally:
+                # A call that is over must not be held while the next one is waited for.
+                del event
 
     def _arrived(self, event: Any) -> None:
         if not event.success:  # the server stops
@@ -133,21 +154,78 @@ class CompletionLoop:
         with self._ending:
             self._ended.set()
             self._server.destroy()
+        self._end_queue()
+
+    def _end_queue(self) -> None:
+        """Once no call is left: whatever is sent afterwards would find no queue."""
+        if not self._active:
             self._queue.shutdown()
 
     def carry_out(self, call: "_Call", data: bytes) -> None:
-        """Answer a call at once, or let a thread do it."""
+        """Answer a call at once, with others like it, or let a thread do it."""
         try:
-            call.end(call.asked.answer(data, may_wait=False))
+            answered = call.asked.answer(data, may_wait=False)
         except MustWait:
-            with self._guard:
-                crowded = self._waiting >= MOST_WAITING
-                self._waiting += not crowded
-            if crowded:
-                call.end(call.asked.refuse(answering.crowded("calls wait for a thread", MOST_WAITING)))
-            else:
-                call.watch()
+            if self._may_wait(call):
                 self._pool.submit(self._patiently, call, data)
+            return
+        if not isinstance(answered, Question):
+            call.end(answered)
+        elif not answered.heavy:
+            self._light.append((call, answered))
+        elif self._may_wait(call):
+            self._hold([(call, answered)])
+
+    def _may_wait(self, call: "_Call") -> bool:
+        """Whether there is room for a call that waits for a thread; it is refused where there is none."""
+        with self._guard:
+            crowded = self._waiting >= MOST_WAITING
+            self._waiting += not crowded
+        if crowded:
+            call.end(call.asked.refuse(answering.crowded("calls wait for a thread", MOST_WAITING)))
+        else:
+            call.watch()
+        return not crowded
+
+    def _hold(self, held: "list[_Held]") -> None:
+        """Keep heavy questions to one version until a thread has time; one is sent for, unless it was before."""
+        version = held[0][1].named.id
+        with self._guard:
+            sent_for = version in self._heavy
+            self._heavy.setdefault(version, []).extend(held)
+        if not sent_for:
+            self._pool.submit(self._answer_heavy, version)
+
+    def _answer_heavy(self, version: str) -> None:
+        with self._guard:
+            part, left = batching.first_part(self._heavy.pop(version))
+            self._waiting -= len(part)
+        try:
+            if left:
+                self._hold(left)
+        finally:
+            self._answer(part)
+
+    def _answer_light(self) -> None:
+        held, self._light, self._passed = self._light, [], 0
+        for of_version in batching.by_version(held):
+            left = of_version
+            while left:
+                part, left = batching.first_part(left)
+                self._answer(part)
+
+    def _answer(self, held: "list[_Held]") -> None:
+        """Answer questions to one version, and end their calls."""
+        asked = [(call, question) for call, question in held if not call.gone]
+        answers = batching.answer([question for _, question in asked]) if asked else []
+        told: dict[_Call, bytes | Exception] = {call: answering.late() for call, _ in held}
+        told |= {call: answer for (call, _), answer in zip(asked, answers, strict=True)}
+        for call, answer in told.items():
+            try:
+                call.end(call.asked.told(answer))
+            except Exception:
+                # The others must have theirs.
+                log.exception("a call of the prediction door was lost")
 
     def _patiently(self, call: "_Call", data: bytes) -> None:
         with self._guard:
@@ -155,11 +233,18 @@ class CompletionLoop:
         if call.gone:
             call.end(call.asked.refuse(answering.late()))
             return
-        call.end(call.asked.answer(data, may_wait=True))
+        answered = call.asked.answer(data, may_wait=True)
+        assert not isinstance(answered, Question)
+        call.end(answered)
 
     def ended(self) -> None:
         """A call is over."""
         self._active -= 1
+        if self._ended.is_set():
+            self._end_queue()
+
+
+_Held: TypeAlias = "tuple[_Call, Question[bytes]]"
 
 
 class _Call:
@@ -170,7 +255,10 @@ class _Call:
     def __init__(self, loop: CompletionLoop, event: Any, asked: Asked) -> None:
         self._loop = loop
         self._call = event.call
-        self._deadline: float = event.call_details.deadline
+        now = time.time()
+        left: float = event.call_details.deadline - now
+        # When nobody is thought to wait any more. Where the client names no deadline, the core's is ages away.
+        self._deadline = now + (DEFAULT_DEADLINE_S if left > _NEVER_S else min(left, LONGEST_DEADLINE_S))
         self.asked = asked
         self.cancelled = False
         # Whether its end is watched for, before its answer goes.

@@ -3,15 +3,21 @@
 import logging
 import secrets
 import time
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
+import numpy as np
+from typing_extensions import override
 
 from service.calling.observer import Observer
+from service.data.table import Table
 from service.errors import InternalError, TraindError
+from service.model_names import Named
+from service.modelling.predictor import Predicted
 from service.observing.counts import CallCounts
-from service.rpc.oip.methods import PredictionMethods
+from service.rpc.oip.methods import Answered, PredictionMethods
 from service.rpc.predicting.loop import CompletionLoop
+from service.serving.batching import Question
 from service.serving.lookup import MustWait
 from service.settings import LogSettings
 
@@ -20,27 +26,39 @@ Call: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
-_ECHO, _WAITS, _FAILS, _NONE = "/test/Echo", "/test/Waits", "/test/Fails", "/test/None"
+_ECHO, _WAITS, _ASKS, _FAILS, _NONE = "/test/Echo", "/test/Waits", "/test/Asks", "/test/Fails", "/test/None"
+
+
+class _Question(Question[bytes]):
+    """A question that needs no model."""
+
+    @override
+    def answer(self) -> bytes:
+        return self.tell(Predicted(np.empty(0), None, None, []))
 
 
 class _Echo(PredictionMethods):
-    """Answers what it is sent; on another thread where the path says so."""
+    """Answers what it is sent; on another thread, or as a question, where the path says so."""
 
     def __init__(self) -> None:
         self.by_path = {}
 
-    def answer(self, path: str, authorization: str | None, data: bytes, *, may_wait: bool) -> bytes:
+    def answer(self, path: str, authorization: str | None, data: bytes, *, may_wait: bool) -> Answered:
         if path == _WAITS and not may_wait:
             raise MustWait
+        told = data + (authorization or "").encode()
+        if path == _ASKS and not may_wait:
+            nobody: Any = None
+            return _Question(Named(_ASKS, "", "", 1, 0), nobody, Table({}, 1), lambda _: told)
         if path == _FAILS:
             raise InternalError(path)
         if path == _NONE:
             raise TraindError("none")
-        return data + (authorization or "").encode()
+        return told
 
 
 def behaves() -> bool:
-    """Echo, another thread, errors, and an end with nothing left over."""
+    """Echo, another thread, a question, errors, and an end with nothing left over."""
     began = time.monotonic()
     loop = CompletionLoop(_Echo(), Observer(CallCounts(), LogSettings(access="off")), [("grpc.so_reuseport", 0)])
     address = f"unix-abstract:traind-{secrets.token_hex(12)}"
@@ -67,7 +85,7 @@ def behaves() -> bool:
 
 def _wrong(channel: grpc.Channel) -> str:
     """What is not as it should be; empty if everything is."""
-    for path in (_ECHO, _WAITS, _ECHO):
+    for path in (_ECHO, _WAITS, _ASKS, _ECHO):
         sent = b"x" * 70_000
         call: Call = channel.unary_unary(path)
         heard = call(sent, timeout=PATIENCE_S, metadata=(("authorization", "yes"),))

@@ -9,6 +9,7 @@ import grpc
 from service.calling.observer import Observer
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.predicting.answering import MOST_CALLS, Asked, Status
+from service.serving.batching import Question
 
 THREADS = 8
 
@@ -46,6 +47,7 @@ class ThreadedServer(grpc.GenericRpcHandler):
             metadata = [(str(key), value) for key, value in context.invocation_metadata()]
             asked = Asked(self._methods, self._observer, path, metadata)
             answered = asked.answer(data, may_wait=True)
+            assert not isinstance(answered, Question)
             if isinstance(answered, Status):
                 context.set_trailing_metadata(answered.trailers)
                 context.set_code(answered.code)

@@ -2,15 +2,20 @@
 
 import gc
 import socket
+import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import pytest
 
 from service.calling.observer import Observer
+from service.data.table import Table
 from service.errors import TooLarge
+from service.model_names import Named
+from service.modelling.predictor import Predicted
 from service.observing.counts import CallCounts
 from service.rpc.oip.methods import PredictionMethods
 from service.rpc.options import options
@@ -19,6 +24,7 @@ from service.rpc.predicting import selftest
 from service.rpc.predicting.door import MOST_MESSAGE_BYTES
 from service.rpc.predicting.loop import CompletionLoop
 from service.rpc.predicting.threads import ThreadedServer
+from service.serving.batching import QUICK_WORK, Question
 from service.serving.lookup import MustWait
 from service.settings import LogSettings
 from tests.waiting import wait_until
@@ -36,6 +42,8 @@ class Verbs(PredictionMethods):
         self.begun, self.ended = 0, 0
         self.guard = threading.Lock()
         self.gate = threading.Event()
+        # How questions are made; light ones unless a test says otherwise.
+        self.kind = light
 
     def answer(self, path, authorization, data, *, may_wait):
         match path.rpartition("/")[2]:
@@ -60,7 +68,35 @@ class Verbs(PredictionMethods):
                 raise ZeroDivisionError("a secret of the server")
             case "Token":
                 return (authorization or "none").encode()
+            case "Asks":
+                return data if may_wait else self.kind(data)
         return PredictionMethods.answer(self, path, authorization, data, may_wait=may_wait)
+
+
+class Model:
+    """Answers zeros; `gate` holds it up. `rows` are those of each pass."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.rows = []
+
+    def predict(self, table):
+        self.rows.append(table.row_count)
+        self.gate.wait(20)
+        return Predicted(np.zeros(table.row_count), None, None, [])
+
+
+MODEL = Model()
+
+
+def light(data, parameters=1):
+    """A question about one row, answered with what was sent."""
+    return Question(Named("one", "kim", "house", 1, parameters), MODEL, Table({}, 1), lambda _: data)
+
+
+def heavy(data):
+    return light(data, parameters=QUICK_WORK + 1)
 
 
 def observer():
@@ -160,6 +196,26 @@ def test_what_nobody_waits_for_any_more_is_not_begun(served):
     assert verbs.begun == threads
 
 
+@pytest.mark.parametrize("served", [CompletionLoop], indirect=True)
+def test_a_call_without_a_deadline_has_one(served, monkeypatch):
+    """And one of a year has that of a patient client: what waits longer for a thread is not carried out."""
+    monkeypatch.setattr(loops, "DEFAULT_DEADLINE_S", 0.5)
+    monkeypatch.setattr(loops, "LONGEST_DEADLINE_S", 30.0)
+    server, verbs, channel, _ = served
+    busy = [channel.unary_unary("/x/Slow").future(b"", timeout=20) for _ in range(loops.THREADS)]
+    wait_until(lambda: verbs.begun == loops.THREADS, "every thread is busy")
+    waits = channel.unary_unary("/x/Waits")
+    without, year = waits.future(b""), waits.future(b"", timeout=365 * 86400)
+    wait_until(lambda: server._waiting == 2, "both wait for a thread")
+    time.sleep(1.0)
+    verbs.gate.set()
+    assert without.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert year.result() == b""
+    assert [one.code() for one in busy] == [grpc.StatusCode.OK] * loops.THREADS
+    monkeypatch.setattr(loops, "LONGEST_DEADLINE_S", 0.0)
+    assert code_of(waits, b"", timeout=365 * 86400) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 @pytest.mark.parametrize("served", [CompletionLoop], indirect=True)  # gRPC's own server bounds all calls together
 def test_more_waiting_calls_than_the_door_takes(served, monkeypatch):
     _, verbs, channel, _ = served
@@ -178,10 +234,10 @@ def test_three_thousand_calls_leave_nothing(served):
 
     def some(_):
         with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            fast, waits = channel.unary_unary("/x/Echo"), channel.unary_unary("/x/Waits")
+            fast, waits, asks = (channel.unary_unary(f"/x/{name}") for name in ("Echo", "Waits", "Asks"))
             for n in range(190):
                 sent = b"%d" % n
-                assert (waits if n % 5 == 0 else fast)(sent, timeout=30) == sent
+                assert (waits if n % 5 == 0 else asks if n % 5 == 1 else fast)(sent, timeout=30) == sent
             return 190
 
     with ThreadPoolExecutor(16) as pool:
@@ -190,6 +246,69 @@ def test_three_thousand_calls_leave_nothing(served):
         wait_until(lambda: not server.active, "no call is left")
         gc.collect()
         assert sum(type(one) is loops._Call for one in gc.get_objects()) == 0
+
+
+@pytest.mark.parametrize("served", [CompletionLoop], indirect=True)
+def test_a_question_is_answered_while_the_queue_is_never_empty(served):
+    """Others ask without a pause; whoever asks a model that is held must not wait until they are tired."""
+    _, _, _, port = served
+    over = threading.Event()
+
+    def flood():
+        with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            echo = channel.unary_unary("/x/Echo")
+            while not over.is_set():
+                for one in [echo.future(b"", timeout=30) for _ in range(50)]:
+                    one.result()
+
+    with ThreadPoolExecutor(4) as pool, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        flooding = [pool.submit(flood) for _ in range(4)]
+        try:
+            took = []
+            for _ in range(20):
+                began = time.monotonic()
+                assert channel.unary_unary("/x/Asks")(b"kept", timeout=20) == b"kept"
+                took.append(time.monotonic() - began)
+        finally:
+            over.set()
+        for one in flooding:
+            one.result()
+    assert statistics.median(took) < 2
+
+
+@pytest.mark.parametrize("served", [CompletionLoop], indirect=True)
+@pytest.mark.parametrize("kind", [light, heavy])
+def test_questions_that_queue_are_answered_together_and_one_that_breaks_alone(served, kind, monkeypatch):
+    server, verbs, channel, _ = served
+    verbs.kind = kind
+    call = channel.unary_unary("/x/Asks")
+    MODEL.rows.clear()
+    MODEL.gate.clear()
+    # A light one holds up the loop itself, heavy ones every thread of the pool.
+    first = [call.future(b"first", timeout=20) for _ in range(1 if kind is light else loops.THREADS)]
+    wait_until(lambda: len(MODEL.rows) == (1 if kind is light else loops.THREADS), "they are answered")
+    rest = [call.future(b"%d" % n, timeout=20) for n in range(20)]
+    gone = call.future(b"gone", timeout=20)
+    if kind is heavy:
+        wait_until(lambda: server._waiting == 21, "the others wait")
+        gone.cancel()
+    time.sleep(0.5)
+    end, lost = loops._Call.end, []
+
+    def breaks(one, answered):
+        if answered == b"3":
+            lost.append(one)
+            raise ZeroDivisionError
+        end(one, answered)
+
+    monkeypatch.setattr(loops._Call, "end", breaks)
+    MODEL.gate.set()
+    assert [one.result() for one in first] == [b"first"] * len(first)
+    assert [one.result() for n, one in enumerate(rest) if n != 3] == [b"%d" % n for n in range(20) if n != 3]
+    assert len(lost) == 1
+    assert max(MODEL.rows) > 1
+    end(lost[0], b"")
+    wait_until(lambda: not server.active, "no call is left")
 
 
 def accepts(port):
