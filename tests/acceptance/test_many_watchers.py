@@ -122,6 +122,7 @@ def kill_server(stack):
     stack.start("api", "service", "api")
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_every_watch_ends_with_the_right_code_and_saw_every_epoch_once(stack, tmp_path):
     wire = stack.wire()
