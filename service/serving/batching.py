@@ -6,7 +6,7 @@ last digits of an answer may depend on how many there were.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
@@ -95,6 +95,14 @@ def first_part(
         if place and (rows > most_rows or work > most_work):
             return held[:place], held[place:]
     return held[:MOST_TOGETHER], held[MOST_TOGETHER:]
+
+
+def parts(held: Iterable[tuple[Holder, Question[Any]]]) -> Iterator[list[tuple[Holder, Question[Any]]]]:
+    """Questions to any versions in groups, each of which can be answered together."""
+    for left in by_version(held):
+        while left:
+            part, left[:] = first_part(left)
+            yield part
 
 
 def is_small(rows: int, columns: int) -> bool:

@@ -48,11 +48,8 @@ class Turns:
 
     def _end_turn(self) -> None:
         asked, self._light = self._light, []
-        for of_version in batching.by_version(_wanted(asked)):
-            left = of_version
-            while left:
-                part, left = batching.first_part(left)
-                _tell(part, batching.answer([question for _, question in part]))
+        for part in batching.parts(_wanted(asked)):
+            _tell(part, batching.answer([question for _, question in part]))
 
     async def _patiently(self, version: str) -> None:
         """Answer what waits until nothing does."""

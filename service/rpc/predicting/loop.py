@@ -208,11 +208,8 @@ class CompletionLoop:
 
     def _answer_light(self) -> None:
         held, self._light, self._passed = self._light, [], 0
-        for of_version in batching.by_version(held):
-            left = of_version
-            while left:
-                part, left = batching.first_part(left)
-                self._answer(part)
+        for part in batching.parts(held):
+            self._answer(part)
 
     def _answer(self, held: "list[_Held]") -> None:
         """Answer questions to one version, and end their calls."""
