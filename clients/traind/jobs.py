@@ -63,21 +63,8 @@ class Job(JobView):
         return self._jobs.watch(self, from_seq, on_break=on_break)
 
     def follow(self, stream: TextIO | None = None, *, timeout: float | None = None) -> Self:
-        """Show how it learns until it ends, on a terminal as one line; errors of the job are not raised.
-
-        Raises WaitTimeout after `timeout` seconds.
-        """
-        progress = Progress(self.epochs, stream or sys.stderr)
-        if self.state == "QUEUED":
-            ahead = f", {self.queue_position} ahead" if self.queue_position else ""
-            progress.status(f"queued{ahead}")
-        try:
-            for event in self._jobs.watch(self, on_break=progress.broke, timeout=timeout):
-                progress.show(event)
-        finally:
-            progress.close()
-        self.refresh()
-        progress.result(self)
+        """See Jobs.follow; this object is refreshed."""
+        self.message = (self._jobs.follow(self, stream, timeout=timeout)).message
         return self
 
     def logs(
@@ -315,9 +302,10 @@ class Jobs:
         ended = []
         for name in map(name_of, wanted):
             left = None if limit is None else max(limit - time.monotonic(), 0.0)
-            for _ in Watch(self._transport, name, 0, timeout=left, told=timeout).events():
+            watch = Watch(self._transport, name, 0, timeout=left, told=timeout)
+            for _ in watch.events():
                 pass
-            ended.append(self.get(name))
+            ended.append(Job(watch.ended_job(), self))
         for job in ended if raise_on_failure else ():
             if job.state == "FAILED":
                 raise JobFailed(job)
@@ -340,6 +328,27 @@ class Jobs:
         after ten minutes without server).
         """
         return Watch(self._transport, name_of(job), from_seq, on_break=on_break, timeout=timeout).events()
+
+    def follow(self, job: str | Job, stream: TextIO | None = None, *, timeout: float | None = None) -> Job:
+        """Show how a job learns until it ends, on a terminal as one line, and answer it, ended.
+
+        `stream` is stderr unless it is given. Errors of the job are not raised. Raises NotFound, WaitTimeout after
+        `timeout` seconds, ConnectionFailed.
+        """
+        begun = self.get(job) if isinstance(job, str) else job
+        progress = Progress(begun.epochs, stream or sys.stderr)
+        if begun.state == "QUEUED":
+            ahead = f", {begun.queue_position} ahead" if begun.queue_position else ""
+            progress.status(f"queued{ahead}")
+        watch = Watch(self._transport, name_of(begun), 0, on_break=progress.broke, timeout=timeout)
+        try:
+            for event in watch.events():
+                progress.show(event)
+            ended = Job(watch.ended_job(), self)
+        finally:
+            progress.close()
+        progress.result(ended)
+        return ended
 
     def logs(
         self,

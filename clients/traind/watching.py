@@ -87,16 +87,35 @@ class Watch:
                     return
         self._ended = self._stored_only
 
+    def ended_job(self) -> jobs_pb2.Job:
+        """The job after its last event; a server that is away just then is waited for as by `events`."""
+        request = jobs_pb2.GetJobRequest(name=self._job)
+        while True:
+            try:
+                return self._transport().call(methods.GET_JOB, request)
+            except TraindError as error:
+                self._pause(error)
+
     def _recover(self, lost: TraindError | None) -> None:
         """Wait before the next stream; raise where none shall follow. `lost` = None: the stream ended without error."""
+        if lost is None or (self._next_seq == 1 and is_passing(lost)):
+            # Nothing came yet, or too little: asks once more in the plain way, which fails with the clearer error.
+            try:
+                job = self._transport().call(methods.GET_JOB, jobs_pb2.GetJobRequest(name=self._job))
+            except TraindError as error:
+                if self._next_seq == 1:
+                    raise
+                lost = error
+            else:
+                if lost is None and job.done:
+                    self._ended = True  # its last event is before the one that was asked for
+                    return
+        self._pause(lost)
+
+    def _pause(self, lost: TraindError | None) -> None:
+        """Wait before the server is asked again; raise where that is to no purpose, or would be too late."""
         if lost is not None and (not is_passing(lost) or time.monotonic() - self._heard > RECONNECT_S):
             raise lost
-        if lost is None or self._next_seq == 1:
-            # Nothing came yet, or too little: asks once more in the plain way, which fails with the clearer error.
-            job = self._transport().call(methods.GET_JOB, jobs_pb2.GetJobRequest(name=self._job))
-            if lost is None and job.done:
-                self._ended = True  # its last event is before the one that was asked for
-                return
         self._breaks += 1
         if lost is not None and self._breaks == 1:
             logger.info("the events of %s broke off, watching again: %s", self._job, lost.message)
@@ -104,7 +123,7 @@ class Watch:
                 self._on_break(lost)
         delay = max(back_off(self._breaks), (lost.retry_after or 0.0) if lost else 0.0)
         if self._timeout is not None and self._left() <= delay:
-            raise self._too_late()
+            raise lost if lost is not None and self._ended else self._too_late()
         sleep(delay)
 
     def _left(self) -> float:

@@ -63,7 +63,8 @@ def test_it_carries(proxy):
         sender.join()
     assert got == data
     assert proxy.accepted == 1
-    assert proxy.carried == 2 * len(data)
+    # It counts after it has written, in a thread of its own.
+    wait_until(lambda: proxy.carried == 2 * len(data), "all is counted")
     wait_until(lambda: proxy.open_lines == 0, "the line is closed on both sides")
 
 

@@ -64,21 +64,8 @@ class AsyncJob(JobView):
         return self._jobs.watch(self, from_seq, on_break=on_break)
 
     async def follow(self, stream: TextIO | None = None, *, timeout: float | None = None) -> Self:
-        """Show how it learns until it ends, on a terminal as one line; errors of the job are not raised.
-
-        Raises WaitTimeout after `timeout` seconds.
-        """
-        progress = Progress(self.epochs, stream or sys.stderr)
-        if self.state == "QUEUED":
-            ahead = f", {self.queue_position} ahead" if self.queue_position else ""
-            progress.status(f"queued{ahead}")
-        try:
-            async for event in self._jobs.watch(self, on_break=progress.broke, timeout=timeout):
-                progress.show(event)
-        finally:
-            progress.close()
-        await self.refresh()
-        progress.result(self)
+        """See Jobs.follow; this object is refreshed."""
+        self.message = (await self._jobs.follow(self, stream, timeout=timeout)).message
         return self
 
     def logs(
@@ -318,9 +305,10 @@ class AsyncJobs:
         ended = []
         for name in map(name_of, wanted):
             left = None if limit is None else max(limit - time.monotonic(), 0.0)
-            async for _ in AsyncWatch(self._transport, name, 0, timeout=left, told=timeout).events():
+            watch = AsyncWatch(self._transport, name, 0, timeout=left, told=timeout)
+            async for _ in watch.events():
                 pass
-            ended.append(await self.get(name))
+            ended.append(AsyncJob(await watch.ended_job(), self))
         for job in ended if raise_on_failure else ():
             if job.state == "FAILED":
                 raise JobFailed(job)
@@ -343,6 +331,29 @@ class AsyncJobs:
         after ten minutes without server).
         """
         return AsyncWatch(self._transport, name_of(job), from_seq, on_break=on_break, timeout=timeout).events()
+
+    async def follow(
+        self, job: str | AsyncJob, stream: TextIO | None = None, *, timeout: float | None = None
+    ) -> AsyncJob:
+        """Show how a job learns until it ends, on a terminal as one line, and answer it, ended.
+
+        `stream` is stderr unless it is given. Errors of the job are not raised. Raises NotFound, WaitTimeout after
+        `timeout` seconds, ConnectionFailed.
+        """
+        begun = await self.get(job) if isinstance(job, str) else job
+        progress = Progress(begun.epochs, stream or sys.stderr)
+        if begun.state == "QUEUED":
+            ahead = f", {begun.queue_position} ahead" if begun.queue_position else ""
+            progress.status(f"queued{ahead}")
+        watch = AsyncWatch(self._transport, name_of(begun), 0, on_break=progress.broke, timeout=timeout)
+        try:
+            async for event in watch.events():
+                progress.show(event)
+            ended = AsyncJob(await watch.ended_job(), self)
+        finally:
+            progress.close()
+        progress.result(ended)
+        return ended
 
     def logs(
         self,

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import socket
 import subprocess
@@ -163,6 +164,29 @@ def test_watch_goes_on_behind_the_last_event(script):
     assert [e.kind for e in events] == ["state", "state", "epoch", "epoch", "epoch", "state"]
     assert [request.from_seq for request in script.requests["WatchJob"]] == [1, 3, 4, 5, 5]
     assert len(breaks) == 2
+
+
+def test_a_server_that_is_away_after_the_last_event_is_waited_for(script):
+    away = refusal("UNAVAILABLE")
+    script.scripts["WatchJob"] = [[event(1, State.SUCCEEDED)]]
+    # More often than a call by itself would be sent again.
+    script.scripts["GetJob"] = [*[away] * 4, jobs_pb2.Job(name=JOB.name, state=State.SUCCEEDED, done=True)]
+    shown = io.StringIO()
+    job = traind.Job(JOB, script.client.jobs)
+    assert job.follow(shown).state == "SUCCEEDED"
+    assert shown.getvalue().count("the connection broke") == 1
+    script.scripts["GetJob"] = [away]
+    with pytest.raises(traind.ConnectionFailed):
+        script.client.jobs.wait("j", timeout=0.5)
+    script.scripts["GetJob"] = [refusal("NOT_FOUND", "RESOURCE_NOT_FOUND")]
+    with pytest.raises(traind.NotFound):
+        script.client.jobs.wait("j")
+
+
+def test_a_stream_that_ends_as_its_server_does_goes_on(script):
+    script.scripts["WatchJob"] = [[event(1, State.RUNNING)], [event(2, State.SUCCEEDED)]]
+    script.scripts["GetJob"] = [refusal("UNAVAILABLE")] * 3 + [jobs_pb2.Job(state=State.SUCCEEDED, done=True)]
+    assert [e.seq for e in script.client.jobs.watch("j")] == [1, 2]
 
 
 def test_watch_behind_the_end_is_empty(script):
