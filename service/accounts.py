@@ -8,12 +8,9 @@ import hashlib
 import hmac
 import re
 import secrets
-import threading
-import time
-import weakref
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from service.believing import Believed
 from service.callers import Caller
 from service.errors import TokenRejected, TokenRequired
 from service.policy import SCOPES
@@ -21,10 +18,7 @@ from service.store import users
 from service.store.database import Database, now
 from service.store.records import TokenRow, UserRow
 
-# How long an answer of the database about a token is believed, seconds; a revocation takes that long at most. When half
-# of it has passed one caller asks again, so that those who call all the time need not all do so at once.
-BELIEVED_S = 1.0
-# Digests kept in memory; the oldest half goes when there are more.
+# Tokens that are kept in mind.
 REMEMBERED = 10_000
 
 _USER_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -86,69 +80,41 @@ def list_tokens(database: Database, user_name: str) -> list[TokenRow]:
         return list(users.list_tokens(connection, user.id))
 
 
-def authenticate(database: Database, authorization: str | None) -> Caller:
-    """Who sends this `authorization` header. Asks SQL at most once in BELIEVED_S for each token.
+class Tokens:
+    """Who sends which token, as SQL says it. For any thread."""
 
-    Raises TokenRequired without a header, TokenRejected for whatever is no good token; both cost the same effort.
-    """
-    token = _bearer(authorization)
-    memory, digest = _memory_of(database), users.hash_of(token)
-    known, caller = memory.recall(digest, may_wait=True)
-    if not known:
-        caller = _ask(database, token, digest)
-        memory.keep(digest, caller)
-    if caller is None:
-        raise TokenRejected(REJECTED)
-    return caller
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # Callers by the SHA-256 of their tokens, None where a token is no good; never the tokens themselves.
+        self._believed: Believed[str, Caller | None] = Believed(REMEMBERED)
 
+    def authenticate(self, authorization: str | None) -> Caller:
+        """Who sends this `authorization` header. Asks SQL about each token once in a while; see believing.
 
-def remembered(database: Database, authorization: str | None) -> Caller | None:
-    """The caller if SQL need not be asked now, and by this call: what an event loop may call."""
-    token = _bearer(authorization)
-    return _memory_of(database).recall(users.hash_of(token), may_wait=False)[1]
+        Raises TokenRequired without a header, TokenRejected for whatever is no good token; both cost the same effort.
+        """
+        token = _bearer(authorization)
+        digest = users.hash_of(token)
+        said = self._believed.recall(digest, may_wait=True)
+        if said is None:
+            generation = self._believed.generation
+            caller = _ask(self._database, token, digest)
+            self._believed.keep(digest, caller, generation)
+        else:
+            caller = said.told
+        if caller is None:
+            raise TokenRejected(REJECTED)
+        return caller
 
-
-@dataclass(slots=True)
-class _Said:
-    """What SQL said of a token at a moment; `claimed` once somebody asks again."""
-
-    at: float
-    caller: Caller | None
-    claimed: bool = False
-
-
-class _Memory:
-    """What SQL said of tokens lately, by their SHA-256; never the tokens themselves."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._said: dict[str, _Said] = {}
-
-    def recall(self, digest: str, *, may_wait: bool) -> tuple[bool, Caller | None]:
-        """Whether it is known who that is, and who; unknown also to the one who shall ask again."""
-        said = self._said.get(digest)
-        age_s = time.monotonic() - said.at if said else BELIEVED_S
-        if said is None or age_s > BELIEVED_S:
-            return False, None
-        if age_s > BELIEVED_S / 2 and (may_wait or not said.claimed):
-            said.claimed = True
-            return False, None
-        return True, said.caller
-
-    def keep(self, digest: str, caller: Caller | None) -> None:
-        with self._lock:
-            self._said.pop(digest, None)
-            if len(self._said) >= REMEMBERED:
-                for old in list(self._said)[: REMEMBERED // 2]:
-                    del self._said[old]
-            self._said[digest] = _Said(time.monotonic(), caller)
-
-
-_memories: weakref.WeakKeyDictionary[Database, _Memory] = weakref.WeakKeyDictionary()
-
-
-def _memory_of(database: Database) -> _Memory:
-    return _memories.get(database) or _memories.setdefault(database, _Memory())
+    def remembered(self, authorization: str | None) -> Caller | None:
+        """The caller if SQL need not be asked now, and by this call: what an event loop may call."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer" and token.isascii():
+            said = self._believed.recall(users.hash_of(token), may_wait=False)
+            if said is not None and said.told is not None:
+                return said.told
+        _bearer(authorization)
+        return None
 
 
 def _bearer(authorization: str | None) -> str:

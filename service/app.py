@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from service.accounts import Tokens
+from service.believing import Believed
 from service.data.objects import ObjectFolder
 from service.model_cache import ModelCache
-from service.model_names import ModelNames
+from service.model_names import Named
 from service.observing.counts import CallCounts
 from service.observing.exposition import Family
 from service.observing.tracing import Tracing
@@ -30,7 +32,9 @@ class App:
     # Who can be told of a job's end, by name.
     webhooks: Mapping[str, Target] = field(default_factory=dict)
     models: ModelCache = field(init=False)
-    names: ModelNames = field(default_factory=ModelNames)
+    tokens: Tokens = field(init=False)
+    # What a caller's name of a model means, by the user's id and the name.
+    names: Believed[tuple[str, str], Named] = field(default_factory=lambda: Believed(4096))
     # The calls of every door of this process, and the spans of them where there are some.
     counts: CallCounts = field(default_factory=CallCounts)
     tracing: Tracing | None = None
@@ -38,5 +42,6 @@ class App:
     tellers: Sequence[Callable[[], Sequence[Family]]] = ()
 
     def __post_init__(self) -> None:
-        """Make what depends on the settings."""
+        """Make what depends on the others."""
         object.__setattr__(self, "models", ModelCache(self.settings.model_cache_bytes))
+        object.__setattr__(self, "tokens", Tokens(self.database))

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
-from service import accounts, policy
+from service import policy
 from service.app import App
 from service.callers import Caller
 from service.calling import requests
@@ -54,9 +54,9 @@ class Calls:
         return caller
 
     async def _known(self, authorization: str | None) -> Caller:
-        caller = accounts.remembered(self.app.database, authorization)
+        caller = self.app.tokens.remembered(authorization)
         if caller is None:
-            caller = await self.on_thread(accounts.authenticate, self.app.database, authorization)
+            caller = await self.on_thread(self.app.tokens.authenticate, authorization)
         return caller
 
     async def run(

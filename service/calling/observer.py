@@ -41,15 +41,21 @@ class Observer:
         self.settings = settings
 
     def begin(
-        self, door: str, asked_id: str | None, carrier: Mapping[str, str], method: str = NO_METHOD
+        self,
+        door: str,
+        asked_id: str | None,
+        carrier: Mapping[str, str],
+        method: str = NO_METHOD,
+        began: float | None = None,
     ) -> "Observation":
         """A call that has just come. An id that the caller asked for stands, if it is one; else one is made.
 
-        `carrier` has what else came with it, `traceparent` for one; `method` is known where it need not be found first.
+        `carrier` has what else came with it, `traceparent` for one; `method` is known where it need not be found first,
+        `began` (of time.perf_counter) where it came before this.
         """
         if asked_id is None or not _GOOD_ID.fullmatch(asked_id):
             asked_id = f"{_random.getrandbits(64):016x}"
-        return Observation(self, door, asked_id, carrier, method)
+        return Observation(self, door, asked_id, carrier, method, began)
 
 
 class Observation:
@@ -57,8 +63,16 @@ class Observation:
 
     __slots__ = ("_began", "_door", "_line", "_method", "_observer", "_span", "_user_id", "about", "request_id")
 
-    def __init__(self, observer: Observer, door: str, request_id: str, carrier: Mapping[str, str], method: str) -> None:
-        self._began = time.perf_counter()
+    def __init__(
+        self,
+        observer: Observer,
+        door: str,
+        request_id: str,
+        carrier: Mapping[str, str],
+        method: str,
+        began: float | None = None,
+    ) -> None:
+        self._began = time.perf_counter() if began is None else began
         self._observer = observer
         self._door = door
         self._method = method

@@ -29,8 +29,9 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _INDENT = "    "
 
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 # What stands in every record of a call or of a job: the request's id and method, the job and its attempt.
-ABOUT: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar("about", default=MappingProxyType({}))
+ABOUT: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar("about", default=NOTHING)
 
 
 def configure(settings: LogSettings | None = None, log_format: str = _FORMAT) -> None:

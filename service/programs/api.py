@@ -10,7 +10,8 @@ from service.calling.calls import Calls
 from service.calling.methods import Method, bind
 from service.calling.rules import compile_rules
 from service.machine.tls import load_tls
-from service.rest import door as rest_door
+from service.rest import exchange
+from service.rest.door import RestDoor
 from service.rest.server import RestServer, listen, until
 from service.rpc import guard
 from service.rpc.oip.handlers import InferenceHandlers
@@ -48,10 +49,10 @@ async def serve(app: App, *, on_ready: Callable[[Addresses], None], stop: asynci
         listener = listen(settings.host, settings.http_port)
     except OSError:
         raise port_taken("TRAIND_HTTP_PORT", settings.host, settings.http_port) from None
-    door = rest_door.RestDoor(calls, methods, addresses)
+    door = RestDoor(calls, methods, addresses)
     inference = InferenceHandlers(calls, lambda: not door.retired)
     predicting = PredictionDoor(calls, lambda: not door.retired)
-    for name in (rest_door.DOOR, guard.DOOR):
+    for name in (exchange.DOOR, guard.DOOR):
         app.counts.declare(name, [*methods, *inference.names])
     app.counts.declare(answering.DOOR, predicting.names)
     rest, rpc = RestServer(door, tls), RpcServer(calls, methods, settings, inference)

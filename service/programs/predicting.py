@@ -16,7 +16,8 @@ from service.machine.memory import settle
 from service.machine.tls import load_tls
 from service.observing.tracing import open_tracing
 from service.programs.starting import open_database
-from service.rest import door as rest_door
+from service.rest import exchange
+from service.rest.door import RestDoor
 from service.rest.server import RestServer, listen, until
 from service.rpc.predicting import answering
 from service.rpc.predicting.door import PredictionDoor
@@ -49,9 +50,9 @@ async def _serve(app: App) -> None:
     settings = app.settings
     tls, calls = load_tls(settings), Calls(app)
     predicting = PredictionDoor(calls, lambda: not stop.is_set())
-    door = rest_door.RestDoor(calls, {}, Addresses())
+    door = RestDoor(calls, {}, Addresses())
     rest = RestServer(door, tls)
-    for name in (answering.DOOR, rest_door.DOOR):
+    for name in (answering.DOOR, exchange.DOOR):
         app.counts.declare(name, predicting.names)
     try:
         port = predicting.bind(settings.host, settings.predict_port, tls)

@@ -21,6 +21,7 @@ from service.rest.documents import Documents
 from service.rest.encoding import LARGE_BYTES, encode
 from service.rest.errors import encode_error
 from service.rest.exchange import (
+    DOOR,
     ClientGone,
     Exchange,
     Receive,
@@ -32,13 +33,12 @@ from service.rest.exchange import (
 )
 from service.rest.inference import door as inference
 from service.rest.inference.door import InferenceDoor
+from service.rest.inference.lane import Lanes
 from service.rest.routes import Route, Routes, verb_not_allowed
 from service.rest.streams import send_file, send_stream
 from service.serverinfo import Addresses
 from service.store.database import now
 
-# The name of this door where calls are counted.
-DOOR = "rest"
 MOST_CALLS = 2000
 
 
@@ -59,6 +59,8 @@ class RestDoor:
             self._public |= {"/": documents.lead, "/docs": documents.page, "/openapi.json": documents.openapi}
         self._inference = InferenceDoor(calls, lambda: not self.retired)
         self._public |= self._inference.public
+        # What connections answer before a request gets here.
+        self.lanes = Lanes(calls, self._inference)
         self._running = 0
         # Set when the server stops: balancers shall send nothing more.
         self.retired = False

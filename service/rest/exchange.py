@@ -15,6 +15,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
 
+# The name of this door where calls are counted.
+DOOR = "rest"
+# In the state of a scope: that answering at once was tried in vain.
+MUST_WAIT = "must_wait"
 # A file that comes as one body is handed on in messages of this size at most.
 PART_BYTES = 1 << 20
 # A client that reads nothing for so long is let go, seconds.
@@ -35,6 +39,8 @@ class Exchange:
         self.verb: str = scope["method"]
         # Not decoded: an encoded slash is no slash.
         self.path: str = scope["raw_path"].decode("latin-1")
+        # Answering it at once was tried in vain.
+        self.must_wait: bool = scope.get("state", {}).get(MUST_WAIT, False)
         self.query: bytes = scope["query_string"]
         self._headers: Headers = scope["headers"]
         # Of several of one name the first.
@@ -137,8 +143,7 @@ class Exchange:
         """Begin an answer; a header of its own stands instead of the usual one."""
         self.started = True
         own = {name for name, _ in headers}
-        usual = [header for header in _ALWAYS if header[0] not in own]
-        every: Headers = [(b"content-type", content_type), *usual, *headers]
+        every: Headers = [*(header for header in usual_headers(content_type) if header[0] not in own), *headers]
         if self.request_id:
             every.append((_REQUEST_ID, self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": every})
@@ -157,6 +162,11 @@ class Exchange:
                 raise ClientGone
             more = message.get("more_body", False)
             yield message.get("body", b"")
+
+
+def usual_headers(content_type: bytes) -> Headers:
+    """What stands in every answer."""
+    return [(b"content-type", content_type), *_ALWAYS]
 
 
 def require_json(exchange: Exchange, body: bytes) -> None:

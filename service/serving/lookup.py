@@ -14,20 +14,20 @@ class MustWait(Exception):
 def find(app: App, caller: Caller, text: str, field: str, *, may_wait: bool) -> tuple[Named, Predictor]:
     """The version that a caller's reference means, and its predictor.
 
-    Asks SQL at most once in a second for each reference, and loads what is not in memory. Raises MustWait where that
-    has to be done and `may_wait` is false; NotFound, WrongState, InvalidField naming `field`, and DataCorrupt.
+    Asks SQL about each reference once in a while (see believing), and loads what is not in memory. Raises MustWait
+    where that has to be done and `may_wait` is false; NotFound, WrongState, InvalidField naming `field`, DataCorrupt.
     """
-    named = app.names.recall(caller.user_id, text, may_wait=may_wait)
-    predictor = None if named is None else app.models.peek(named.id)
-    if named is not None and predictor is not None:
-        return named, predictor
+    key = (caller.user_id, text)
+    said = app.names.recall(key, may_wait=may_wait)
+    if said is not None and (kept := app.models.peek(said.told.id)) is not None:
+        return said.told, kept
     if not may_wait:
         raise MustWait
     generation = app.names.generation
     row = models.require_model(app, caller, text, field)
     named = Named(row.id, row.owner_name, row.slug, row.version, row.parameter_count)
     predictor = app.models.get(app.database, row)
-    app.names.keep(caller.user_id, text, named, generation)
+    app.names.keep(key, named, generation)
     return named, predictor
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import traind
-from service.rest.server import MOST_HEAD_BYTES
+from service.rest.connection import MOST_HEAD_BYTES
 from tests import servers
 from tests.certificates import Authority
 from tests.service.doors.running import Doors

@@ -7,8 +7,8 @@ import threading
 import pytest
 import sqlalchemy
 
-from service import accounts
-from service.accounts import authenticate, create_token, create_user, revoke_token
+from service import accounts, believing
+from service.accounts import create_token, create_user, revoke_token
 from service.app import App
 from service.errors import TokenRejected, TokenRequired
 from service.settings import Settings
@@ -28,16 +28,16 @@ def bearer(token):
 
 def refused(app, authorization):
     with pytest.raises(TokenRejected) as error:
-        authenticate(app.database, authorization)
+        app.tokens.authenticate(authorization)
     return error.value.message
 
 
 def test_a_token_names_its_caller(app):
     token = create_token(app.database, "kim", ["read", "predict"])
     assert re.fullmatch(r"trd_[a-z2-7]{8}_[A-Za-z0-9_-]{43}", token)
-    caller = authenticate(app.database, bearer(token))
+    caller = app.tokens.authenticate(bearer(token))
     assert (caller.user_name, caller.token_id, caller.scopes) == ("kim", token[4:12], {"read", "predict"})
-    assert authenticate(app.database, f"bearer {token}") == caller
+    assert app.tokens.authenticate(f"bearer {token}") == caller
 
 
 def test_only_the_hash_is_stored(app):
@@ -58,7 +58,7 @@ def test_tokens_differ(app):
 def test_no_header_is_told_apart_from_a_bad_one(app):
     for missing in (None, ""):
         with pytest.raises(TokenRequired):
-            authenticate(app.database, missing)
+            app.tokens.authenticate(missing)
 
 
 def test_what_is_no_good_token_is_refused_in_the_same_words(app):
@@ -77,7 +77,7 @@ def test_what_is_no_good_token_is_refused_in_the_same_words(app):
         good.upper(),
     ]
     assert len({refused(app, bearer(token)) for token in bad} | {refused(app, f"Basic {good}")}) == 1
-    authenticate(app.database, bearer(good))
+    app.tokens.authenticate(bearer(good))
 
 
 def test_a_token_ends_at_its_time(app):
@@ -85,7 +85,7 @@ def test_a_token_ends_at_its_time(app):
         moment = now(connection)
     good = create_token(app.database, "kim", ["read"], expires_at=moment + 60)
     late = create_token(app.database, "kim", ["read"], expires_at=moment - 0.001)
-    authenticate(app.database, bearer(good))
+    app.tokens.authenticate(bearer(good))
     refused(app, bearer(late))
     with app.database.read() as connection:
         assert users.living(connection, [good[4:12], late[4:12]]) == {good[4:12]}
@@ -93,32 +93,32 @@ def test_a_token_ends_at_its_time(app):
 
 def test_a_revocation_is_noticed_when_the_memory_is_old(app, monkeypatch):
     token = create_token(app.database, "kim", ["read"])
-    caller = authenticate(app.database, bearer(token))
+    caller = app.tokens.authenticate(bearer(token))
     assert revoke_token(app.database, token[4:12])
-    assert authenticate(app.database, bearer(token)) == caller, "the answer of a moment ago is believed"
+    assert app.tokens.authenticate(bearer(token)) == caller, "the answer of a moment ago is believed"
     with app.database.read() as connection:
         assert users.living(connection, [caller.token_id, "aaaaaaaa"]) == set()
-    monkeypatch.setattr(accounts, "BELIEVED_S", 0.0)
+    monkeypatch.setattr(believing, "BELIEVED_S", 0.0)
     refused(app, bearer(token))
     assert not revoke_token(app.database, "aaaaaaaa")
 
 
 def test_one_caller_asks_again_before_the_others_have_to(app, monkeypatch):
-    monkeypatch.setattr(accounts, "BELIEVED_S", 30.0)
+    monkeypatch.setattr(believing, "BELIEVED_S", 30.0)
     authorization = bearer(create_token(app.database, "kim", ["read"]))
-    caller = authenticate(app.database, authorization)
+    caller = app.tokens.authenticate(authorization)
     asked, ask = [], accounts._ask
     monkeypatch.setattr(accounts, "_ask", lambda *given: asked.append(1) or ask(*given))
-    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [caller] * 3
-    (said,) = accounts._memory_of(app.database)._said.values()
+    assert [app.tokens.remembered(authorization) for _ in range(3)] == [caller] * 3
+    (said,) = app.tokens._believed._said.values()
     said.at -= 16
-    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [None, caller, caller]
-    assert authenticate(app.database, authorization) == caller
+    assert [app.tokens.remembered(authorization) for _ in range(3)] == [None, caller, caller]
+    assert app.tokens.authenticate(authorization) == caller
     assert asked == [1], "whoever was told to ask did"
-    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [caller] * 3
-    (said,) = accounts._memory_of(app.database)._said.values()
+    assert [app.tokens.remembered(authorization) for _ in range(3)] == [caller] * 3
+    (said,) = app.tokens._believed._said.values()
     said.at -= 31
-    assert [accounts.remembered(app.database, authorization) for _ in range(3)] == [None] * 3
+    assert [app.tokens.remembered(authorization) for _ in range(3)] == [None] * 3
 
 
 def test_sql_is_asked_once_a_second_whatever_the_answer(app, monkeypatch):
@@ -127,23 +127,21 @@ def test_sql_is_asked_once_a_second_whatever_the_answer(app, monkeypatch):
     monkeypatch.setattr(app.database, "read", lambda: asked.append(1) or read())
     token = create_token(app.database, "kim", ["read"])
     for _ in range(5):
-        authenticate(app.database, bearer(token))
+        app.tokens.authenticate(bearer(token))
         refused(app, bearer("trd_aaaaaaaa_" + "A" * 43))
     assert len(asked) == 2
 
 
-def test_the_memory_is_bounded(app, monkeypatch):
-    monkeypatch.setattr(accounts, "REMEMBERED", 10)
+def test_the_memory_is_bounded(app):
+    app.tokens._believed.most = 10
     for number in range(40):
         refused(app, bearer("trd_aaaaaaaa_" + f"{number:043}"))
-        assert len(accounts._memory_of(app.database)._said) <= 10
+        assert len(app.tokens._believed._said) <= 10
 
 
 def test_threads_agree(app):
     token, found = create_token(app.database, "kim", ["read"]), []
-    threads = [
-        threading.Thread(target=lambda: found.append(authenticate(app.database, bearer(token)))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(app.tokens.authenticate(bearer(token)))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -13,8 +13,8 @@ _REASON = re.compile(r"([A-Z_]+), HTTP (\d{3})\. (.+)", re.DOTALL)
 def limits(settings: Settings) -> str:
     """The table of limits, with this server's own."""
     # The door and the server import what makes this page.
+    from service.rest.connection import HEAD_DEADLINE_S, MOST_HEAD_BYTES
     from service.rest.door import MOST_CALLS
-    from service.rest.server import HEAD_DEADLINE_S, MOST_HEAD_BYTES
 
     rows = [
         ("A message, either way", f"{methods.MOST_MESSAGE_BYTES:,} bytes", "TOO_LARGE"),

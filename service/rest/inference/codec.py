@@ -11,6 +11,7 @@ from service.errors import MalformedBody, invalid, shown
 from service.modelling.signature import BYTES
 from service.serving import tensors
 from service.serving.inferring import Answer, Request
+from service.serving.keeping import MOST_KEPT_BYTES, Kept
 from service.serving.tensors import Tensor
 
 # Kinds of NumPy arrays that JSON makes, by what a datatype holds.
@@ -27,12 +28,40 @@ class Asked:
     by_name: Mapping[str, bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the JSON of a body says whose inputs are all in binary."""
+
+    # Name, datatype, shape, where its bytes begin and end, and what it is called in an error.
+    inputs: Sequence[tuple[str, str, tuple[int, ...], int, int, str]]
+    # Of all of them together.
+    size_bytes: int
+    # Empty = one is made.
+    id: str
+    outputs: Sequence[str]
+    binary: bool
+    by_name: Mapping[str, bool]
+
+    def ask(self, tail: memoryview, model: str, version: str) -> Asked:
+        made = [
+            tensors.from_raw(name, datatype, shape, tail[begin:end], path)
+            for name, datatype, shape, begin, end, path in self.inputs
+        ]
+        return Asked(Request(model, version, self.id, made, self.outputs), self.binary, self.by_name)
+
+
+_plans: Kept[bytes, _Plan] = Kept()
+
+
 def decode(head: bytes, tail: memoryview, model: str, version: str) -> Asked:
-    """What a body asks. Raises MalformedBody, InvalidField."""
+    """What a body asks: its JSON, and the bytes of tensors behind it. Raises MalformedBody, InvalidField."""
+    plan = _plans.get(head)
+    if plan is not None and plan.size_bytes == len(tail):
+        return plan.ask(tail, model, version)
     told = _parse(head)
     inputs = _list(told, "inputs", required=True)
     outputs = _list(told, "outputs", required=False)
-    made, at = [], 0
+    made, planned, at = [], [], 0
     for place, one in enumerate(inputs):
         path = f"inputs[{place}]"
         size = _parameters(one, path).get("binary_data_size")
@@ -46,7 +75,9 @@ def decode(head: bytes, tail: memoryview, model: str, version: str) -> Asked:
             )
         if "data" in one:
             raise invalid(f"{path}.data", "came beside binary_data_size; send the values in one of them")
-        made.append(_from_binary(one, tail[at : at + size], path))
+        tensor = _from_binary(one, tail[at : at + size], path)
+        made.append(tensor)
+        planned.append((tensor.name, tensor.datatype, tensor.shape, at, at + size, path))
         at += size
     if at != len(tail):
         raise MalformedBody(f"{len(tail) - at:,} bytes stand behind the JSON that no input's binary_data_size names")
@@ -60,6 +91,8 @@ def decode(head: bytes, tail: memoryview, model: str, version: str) -> Asked:
     request_id = told.get("id") or ""
     if not isinstance(request_id, str):
         raise invalid("id", f"is {shown(request_id)}; it must be text")
+    if len(planned) == len(made) and len(head) <= MOST_KEPT_BYTES:
+        _plans.keep(head, _Plan(planned, at, request_id, names, binary, by_name))
     return Asked(Request(model, version, request_id, made, names), binary, by_name)
 
 

@@ -3,12 +3,12 @@
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import orjson
 
-from service import accounts, policy
+from service import policy
 from service.callers import Caller
 from service.calling.calls import Calls
 from service.calling.methods import DEFAULT_DEADLINE_S, within
@@ -32,6 +32,9 @@ from traind.version import __version__
 # What stands in an answer beside its values.
 MOST_ANSWER_BYTES = body.MOST_BODY_BYTES - (1 << 20)
 _SERVICE = "inference.GRPCInferenceService"
+INFER = f"{_SERVICE}.ModelInfer"
+# An answer's body, and the bytes of its JSON where something stands behind that.
+Told: TypeAlias = tuple[bytes, int | None]
 _MODEL = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>ready|infer))?/?")
 
 
@@ -91,14 +94,10 @@ class InferenceDoor:
             caller = await self._admit(exchange, seen, "POST", "ModelInfer")
             data = await body.read(exchange)
             header = exchange.header(body.HEADER)
-            answered, size = await self._infer(caller, model, version, data, header)
-            if size is None:
-                await exchange.answer(200, answered)
-                return
-            headers: Headers = [
-                (b"content-type", b"application/octet-stream"),
-                (b"inference-header-content-length", str(size).encode()),
-            ]
+            answered, size = await self._infer(caller, model, version, data, header, at_once=not exchange.must_wait)
+            headers: Headers = [(b"content-type", kind_of(size))]
+            if size is not None:
+                headers.append((body.HEADER.encode(), str(size).encode()))
             await exchange.answer(200, answered, headers)
             return
         caller = await self._admit(exchange, seen, "GET", "ModelReady" if what else "ModelMetadata")
@@ -119,33 +118,37 @@ class InferenceDoor:
         }
         await exchange.answer(200, _json(told))
 
+    def ask(
+        self, caller: Caller, model: str, version: str, data: bytes, header: str | None, *, may_wait: bool
+    ) -> Told | Question[Told]:
+        """What a body asks of a model. `header`: the bytes of its JSON, as body.parts takes it.
+
+        Raises MustWait where `may_wait` is false and it would take long, and TraindError.
+        """
+        asked = codec.decode(*body.parts(data, header), model, version)
+        found = inferring.ask(
+            self._calls.app,
+            caller,
+            asked.request,
+            lambda answer: codec.encode(answer, asked),
+            may_wait=may_wait,
+            most_bytes=MOST_ANSWER_BYTES,
+        )
+        # Here and now, for a large table should not wait for another thread.
+        return found.answer() if may_wait and isinstance(found, Question) else found
+
     async def _infer(
-        self, caller: Caller, model: str, version: str, data: bytes, header: str | None
-    ) -> tuple[bytes, int | None]:
-        """The answer's body, and the bytes of its JSON where something stands behind that."""
-
-        def ask(*, may_wait: bool) -> tuple[bytes, int | None] | Question[tuple[bytes, int | None]]:
-            asked = codec.decode(*body.parts(data, header), model, version)
-            found = inferring.ask(
-                self._calls.app,
-                caller,
-                asked.request,
-                lambda answer: codec.encode(answer, asked),
-                may_wait=may_wait,
-                most_bytes=MOST_ANSWER_BYTES,
-            )
-            # Here and now, for a large table should not wait for another thread.
-            return found.answer() if may_wait and isinstance(found, Question) else found
-
-        found = None
-        if len(data) <= LARGE_BYTES:
+        self, caller: Caller, model: str, version: str, data: bytes, header: str | None, *, at_once: bool
+    ) -> Told:
+        asked, found = (caller, model, version, data, header), None
+        if at_once and len(data) <= LARGE_BYTES:
             with contextlib.suppress(MustWait):
-                found = ask(may_wait=False)
+                found = self.ask(*asked, may_wait=False)
         if isinstance(found, tuple):
             return found
         async with within(DEFAULT_DEADLINE_S, "the call"):
             if found is None:
-                found = await self._calls.on_thread(ask, may_wait=True)
+                found = await self._calls.on_thread(self.ask, *asked, may_wait=True)
             return found if isinstance(found, tuple) else await self._turns.answer(found)
 
     async def _find(self, caller: Caller, text: str) -> tuple[Named, Predictor]:
@@ -162,9 +165,9 @@ class InferenceDoor:
         seen.named(name)
         exchange.refuse_token_in_url()
         authorization = exchange.authorization
-        caller = accounts.remembered(self._calls.app.database, authorization)
+        caller = None if exchange.must_wait else self._calls.app.tokens.remembered(authorization)
         if caller is None:
-            caller = await self._calls.on_thread(accounts.authenticate, self._calls.app.database, authorization)
+            caller = await self._calls.on_thread(self._calls.app.tokens.authenticate, authorization)
         policy.check_scope(caller, name)
         seen.let_in(caller)
         return caller
@@ -188,6 +191,19 @@ def _tensor(spec: TensorSpec) -> Mapping[str, Any]:
 
 def _json(told: object) -> bytes:
     return orjson.dumps(told)
+
+
+def infer_of(path: str) -> tuple[str, str] | None:
+    """The model and the version that a path names which asks for predictions; None for another path."""
+    found = _MODEL.fullmatch(path.rstrip("/"))
+    if found is None or found["what"] != "infer":
+        return None
+    return unquote(found["model"]), unquote(found["version"] or "")
+
+
+def kind_of(json_bytes: int | None) -> bytes:
+    """The media type of an answer; `json_bytes`: of its JSON, where something stands behind that."""
+    return b"application/json" if json_bytes is None else b"application/octet-stream"
 
 
 def holds(path: str) -> bool:

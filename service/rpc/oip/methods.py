@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from service import accounts, policy, predictions
+from service import policy, predictions
 from service.app import App
 from service.callers import Caller
 from service.calling import requests
@@ -73,8 +73,8 @@ class PredictionMethods:
             raise MethodNotFound(f"there is no method {shown(path)} on this port", metadata={"method": path[:200]})
         if name in self._public:
             return self.carry_out(name, None, data, may_wait=may_wait)
-        known = accounts.authenticate if may_wait else accounts.remembered
-        caller = known(self._app.database, authorization)
+        tokens = self._app.tokens
+        caller = tokens.authenticate(authorization) if may_wait else tokens.remembered(authorization)
         if caller is None:
             raise MustWait
         policy.check_scope(caller, name)

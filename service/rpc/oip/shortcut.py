@@ -18,6 +18,7 @@ from service.callers import Caller
 from service.modelling.signature import MATRIX
 from service.rpc.oip import open_inference_pb2 as oip
 from service.serving import inferring, tensors
+from service.serving.keeping import MOST_KEPT_BYTES, Kept
 from service.serving.lookup import find, reference_of
 from service.serving.tensors import Tensor
 
@@ -27,8 +28,6 @@ _KNOWN = frozenset({_NAME, _VERSION, _ID, _INPUT, _RAW})
 # And of ModelInferResponse.
 _ANSWERED_ID, _ANSWERED_RAW = b"\x1a", b"\x32"
 _EMPTY = (0, 0)
-# What clients send is kept up to this many entries, all together, and bytes of one.
-MOST_KEPT, MOST_KEPT_BYTES = 1024, 256
 
 _Fields = Mapping[int, tuple[int, int]]
 
@@ -49,10 +48,10 @@ class Shortcut:
     def __init__(self, app: App, most_bytes: int) -> None:
         """`most_bytes`: of an answer."""
         self._app, self._most = app, most_bytes
-        self._references: dict[tuple[bytes, bytes], str] = {}
-        self._described: dict[bytes, _Described] = {}
+        self._references: Kept[tuple[bytes, bytes], str] = Kept()
+        self._described: Kept[bytes, _Described] = Kept()
         # What an answer begins with, by version of a model and rows.
-        self._begins: dict[tuple[str, int], bytes] = {}
+        self._begins: Kept[tuple[str, int], bytes] = Kept()
 
     def answer(self, caller: Caller, data: bytes, *, may_wait: bool) -> bytes | None:
         """The bytes of a ModelInferResponse, or None where the whole way has to be taken.
@@ -83,7 +82,7 @@ class Shortcut:
         begins = self._begins.get(key)
         if begins is None:
             begins = _begin(f"{named.owner_name}.{named.slug}", str(named.version), outputs)
-            _keep(self._begins, key, begins)
+            self._begins.keep(key, begins)
         told = [begins, _ANSWERED_ID, *_sized(request_id or uuid.uuid4().hex.encode())]
         for output in outputs:
             told += (_ANSWERED_RAW, *_sized(tensors.to_raw(output)))
@@ -105,7 +104,7 @@ class Shortcut:
             return None
         count = shape[0] * shape[1]
         made = _Described(dtype, (shape[0], shape[1]), count, count * dtype.itemsize)
-        _keep(self._described, data, made)
+        self._described.keep(data, made)
         return made
 
     def _refer(self, name: bytes, version: bytes) -> str | None:
@@ -117,7 +116,7 @@ class Shortcut:
         except UnicodeDecodeError:
             return None
         if len(name) + len(version) <= MOST_KEPT_BYTES:
-            _keep(self._references, (name, version), reference)
+            self._references.keep((name, version), reference)
         return reference
 
 
@@ -175,10 +174,3 @@ def _begin(model: str, version: str, outputs: Sequence[Tensor]) -> bytes:
     for output in outputs:
         message.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
     return message.SerializeToString()
-
-
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    """Keep what is made again easily; all of it goes when there is too much."""
-    if len(kept) >= MOST_KEPT:
-        kept.clear()
-    kept[key] = value

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from service.calling import statuses
-from service.rest import server as rest_server
+from service.rest import connection as rest_connection
 from tests.service.doors.running import Refusal, refusal_of_rest, refusal_of_rpc
 from traind.v1 import jobs_pb2, predictions_pb2, server_pb2, tables_pb2, uploads_pb2
 
@@ -64,7 +64,7 @@ def test_headers_of_64_kibibytes(door):
     assert response.status_code == 431
     refusal = refusal_of_rest(response)
     assert refusal.reason == "HEADERS_TOO_LARGE"
-    assert str(rest_server.MOST_HEAD_BYTES) in refusal.message
+    assert str(rest_connection.MOST_HEAD_BYTES) in refusal.message
     assert door.rest("GET", "/v1/serverInfo?x=" + "y" * 20_000, kim).status_code == 431
     still_fine(door)
 
@@ -83,7 +83,7 @@ def test_bytes_that_are_no_http(door):
 
 @pytest.mark.alone
 def test_slow_heads_are_closed_and_others_served_meanwhile(door, monkeypatch):
-    monkeypatch.setattr(rest_server, "HEAD_DEADLINE_S", 0.5)
+    monkeypatch.setattr(rest_connection, "HEAD_DEADLINE_S", 0.5)
     connections = [socket.create_connection(("127.0.0.1", door.http_port), timeout=10) for _ in range(100)]
     try:
         for connection in connections:

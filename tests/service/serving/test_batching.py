@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from service import accounts, model_names
+from service import believing
 from service.errors import InvalidField, TooLarge
 from service.model_names import Named
 from service.serving import batching
@@ -105,8 +105,7 @@ def sizes(weight, monkeypatch):
 
     monkeypatch.setattr(batching, "answer", counted)
     # Who asks SQL about the token or the name goes through a thread, and is answered there.
-    monkeypatch.setattr(accounts, "BELIEVED_S", 60.0)
-    monkeypatch.setattr(model_names, "BELIEVED_S", 60.0)
+    monkeypatch.setattr(believing, "BELIEVED_S", 60.0)
     if weight == "heavy":
         monkeypatch.setattr(batching, "QUICK_WORK", 0)
     return seen

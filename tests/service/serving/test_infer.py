@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from service import accounts, policy
+from service import accounts, believing, policy
 from service.rpc.oip import open_inference_pb2 as oip
 from tests.service.doors.learned import learn
 from tests.service.doors.running import answer_of_rest
@@ -420,4 +420,4 @@ def test_a_revoked_token_stops_within_a_second(server):
             return False
 
         wait_until(stopped, "it is rejected", 5)
-        assert time.monotonic() - revoked < accounts.BELIEVED_S + 0.5
+        assert time.monotonic() - revoked < believing.BELIEVED_S + 0.5

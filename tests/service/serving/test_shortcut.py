@@ -5,13 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from service import accounts, model_names
+from service import accounts, believing
 from service.app import App
 from service.errors import TraindError
 from service.model_names import Named
 from service.rpc.oip import open_inference_pb2 as oip
 from service.rpc.oip import shortcut
 from service.rpc.oip.methods import SERVICE, PredictionMethods
+from service.serving import keeping
 from service.settings import Settings
 from tests.service.modelling.cases import table_of
 from tests.service.modelling.test_predictor import predictor_of
@@ -51,12 +52,11 @@ SPOILED = 150
 @pytest.fixture
 def methods(database, database_url, tmp_path, monkeypatch):
     """The table of a door whose models are in memory, and who calls."""
-    monkeypatch.setattr(accounts, "BELIEVED_S", 600.0)
-    monkeypatch.setattr(model_names, "BELIEVED_S", 600.0)
+    monkeypatch.setattr(believing, "BELIEVED_S", 600.0)
     accounts.create_user(database, "kim")
     token = f"Bearer {accounts.create_token(database, 'kim', ['read', 'predict'])}"
     app = App(Settings(tmp_path, database_url), database, None)
-    caller = accounts.authenticate(database, token)
+    caller = app.tokens.authenticate(token)
     for name, (spec, shapes) in MODELS.items():
         weights = {weight: DRAW.normal(size=shape).tolist() for weight, shape in shapes.items()}
         predictor = predictor_of(PLAIN | spec, table_of(TABLE), **weights)
@@ -64,7 +64,7 @@ def methods(database, database_url, tmp_path, monkeypatch):
         named = Named(name, "kim", name, 1, predictor.parameter_count)
         app.models._kept[name] = (predictor, 0)
         for reference in (f"models/kim.{name}", f"models/kim.{name}/versions/1", f"models/kim.{name}@champion"):
-            app.names.keep(caller.user_id, reference, named, app.names.generation)
+            app.names.keep((caller.user_id, reference), named, app.names.generation)
     return PredictionMethods(app, 1 << 20, lambda: True), caller
 
 
@@ -186,7 +186,7 @@ def test_fields_may_come_in_any_order(methods):
 
 
 def test_what_clients_send_is_kept_within_bounds(methods, monkeypatch):
-    monkeypatch.setattr(shortcut, "MOST_KEPT", 8)
+    monkeypatch.setattr(keeping, "MOST_KEPT", 8)
     for rows in range(1, 30):
         data = message(rows=rows, version=str(1 + rows % 3)).SerializeToString()
         assert outcome(methods, data, short=True)[1] == outcome(methods, data, short=False)[1]
@@ -195,4 +195,4 @@ def test_what_clients_send_is_kept_within_bounds(methods, monkeypatch):
     huge = message()
     huge.inputs[0].name = "x" * 10_000
     outcome(methods, huge.SerializeToString(), short=True)
-    assert all(len(key) <= shortcut.MOST_KEPT_BYTES for key in kept._described)
+    assert all(len(key) <= keeping.MOST_KEPT_BYTES for key in kept._described._kept)
