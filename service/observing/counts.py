@@ -62,14 +62,17 @@ class Line:
         """Count the end of a call that was counted when it began."""
         with self._lock:
             self._running -= 1
-        self.add(code, seconds)
+            self._add(code, seconds)
 
     def add(self, code: str, seconds: float) -> None:
         """Count a whole call: how it ended (the name of a google.rpc.Code) and how long it took."""
         with self._lock:
-            self._codes[code if code in self._codes else "UNKNOWN"] += 1
-            self._buckets[bisect_left(BOUNDS_S, seconds)] += 1
-            self._seconds += seconds
+            self._add(code, seconds)
+
+    def _add(self, code: str, seconds: float) -> None:
+        self._codes[code if code in self._codes else "UNKNOWN"] += 1
+        self._buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self._seconds += seconds
 
     def read(self) -> tuple[dict[str, int], list[int], float, int]:
         """Calls by code, calls by bucket, seconds of all, calls that run."""
