@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.accounts import Tokens
 from service.believing import Believed
 from service.data.objects import ObjectFolder
 from service.model_cache import ModelCache
@@ -13,6 +12,7 @@ from service.observing.exposition import Family
 from service.observing.tracing import Tracing
 from service.settings import Settings
 from service.store.database import Database
+from service.tokens import Tokens
 from service.webhooks.targets import Target
 
 

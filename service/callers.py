@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: made by accounts.Tokens from a token."""
+    """Who calls: made by tokens.Tokens from a token."""
 
     user_id: str
     # The slug that begins the user's data sets and models: `kim`.

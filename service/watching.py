@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from service import accounts, job_messages, jobs
+from service import job_messages, jobs, tokens
 from service.app import App
 from service.callers import Caller
 from service.calling.calls import Calls
@@ -222,7 +222,7 @@ class Watching:
 
 def _check(watcher: _Watcher) -> None:
     if watcher.refused:
-        raise TokenRejected(accounts.REJECTED)
+        raise TokenRejected(tokens.REJECTED)
 
 
 def _look(app: App, job_ids: list[str], token_ids: list[str]) -> tuple[dict[str, int], set[str]]:

@@ -76,8 +76,8 @@ def test_ctrl_c_in_a_terminal_ends_everything_within_ten_seconds_and_a_running_j
         wire = stack.wire()
         wire.upload("waves", wires.table())
         # Longer than a slow machine takes from its third epoch to Ctrl-C.
-        calm = wire.wait(wire.submit(wires.steady(300)).name)
-        job = wire.submit(wires.steady(300))
+        calm = wire.wait(wire.submit(wires.steady(150)).name)
+        job = wire.submit(wires.steady(150))
         wire.wait_epoch(job.name, 3)
         tree = psutil.Process(process.pid).children(recursive=True)
         assert len(tree) >= 7
@@ -100,7 +100,7 @@ def test_ctrl_c_in_a_terminal_ends_everything_within_ten_seconds_and_a_running_j
         assert profile == {"url": here["grpc"], "http": here["http"], "token": stack.token}, "it names the new ports"
         wire = stack.wire()
         wire.wait(job.name)
-        assert_whole(wire, job.name, epochs=300, attempts=2)
+        assert_whole(wire, job.name, epochs=150, attempts=2)
         hashes = {wire.model(wire.get(name).model_version).weights_sha256 for name in (calm.name, job.name)}
         assert len(hashes) == 1
         with stack.database().read() as connection:

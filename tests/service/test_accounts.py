@@ -7,7 +7,7 @@ import threading
 import pytest
 import sqlalchemy
 
-from service import accounts, believing
+from service import accounts, believing, tokens
 from service.accounts import create_token, create_user, revoke_token
 from service.app import App
 from service.errors import TokenRejected, TokenRequired
@@ -107,8 +107,8 @@ def test_one_caller_asks_again_before_the_others_have_to(app, monkeypatch):
     monkeypatch.setattr(believing, "BELIEVED_S", 30.0)
     authorization = bearer(create_token(app.database, "kim", ["read"]))
     caller = app.tokens.authenticate(authorization)
-    asked, ask = [], accounts._ask
-    monkeypatch.setattr(accounts, "_ask", lambda *given: asked.append(1) or ask(*given))
+    asked, ask = [], tokens._ask
+    monkeypatch.setattr(tokens, "_ask", lambda *given: asked.append(1) or ask(*given))
     assert [app.tokens.remembered(authorization) for _ in range(3)] == [caller] * 3
     (said,) = app.tokens._believed._said.values()
     said.at -= 16

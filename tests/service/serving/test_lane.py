@@ -11,7 +11,7 @@ import uuid
 import numpy as np
 import pytest
 
-from service import accounts, believing
+from service import accounts, believing, tokens
 from service.rest import connection, exchange
 from service.rest.inference import lane
 from service.rest.inference.lane import Lanes, understand
@@ -283,8 +283,8 @@ def test_what_is_for_sql_to_say_is_asked_after_once(server, monkeypatch):
 
 
 def test_an_idle_token_is_asked_after_by_one_call(server, monkeypatch):
-    asked, ask = [], accounts._ask
-    monkeypatch.setattr(accounts, "_ask", lambda *arguments: asked.append(1) or ask(*arguments))
+    asked, ask = [], tokens._ask
+    monkeypatch.setattr(tokens, "_ask", lambda *arguments: asked.append(1) or ask(*arguments))
     monkeypatch.setattr(believing, "BELIEVED_S", 0.4)
     data = request(server)
     with Line(server) as line:
