@@ -13,9 +13,17 @@ Told = TypeVar("Told")
 BELIEVED_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something is asked: seconds of the monotonic clock, and how much this process had changed by then."""
+
+    at: float
+    generation: int
+
+
 @dataclass(slots=True)
 class Said(Generic[Told]):
-    """What was said at a moment; `claimed` once somebody asks again."""
+    """What was said to who asked at `at`; `claimed` once somebody asks again."""
 
     at: float
     told: Told
@@ -29,8 +37,8 @@ class Believed(Generic[Key, Told]):
         self.most = most
         self._lock = threading.Lock()
         self._said: dict[Key, Said[Told]] = {}
-        # Grows with each change that this process makes: what was asked before it counts no more.
-        self.generation = 0
+        # Grows with each change that this process makes.
+        self._generation = 0
 
     def recall(self, key: Key, *, may_wait: bool) -> Said[Told] | None:
         """What was said; None where that has to be asked, which also one of those who may not wait is told early."""
@@ -47,19 +55,24 @@ class Believed(Generic[Key, Told]):
             return None
         return said
 
-    def keep(self, key: Key, told: Told, generation: int) -> None:
-        """Remember what was asked while the generation was `generation`."""
+    def moment(self) -> Moment:
+        """Now: taken before SQL is asked, for what it says is no newer than that."""
+        return Moment(time.monotonic(), self._generation)
+
+    def keep(self, key: Key, told: Told, asked: Moment) -> None:
+        """Remember what was asked at a moment, unless that is not the newest that is known."""
         with self._lock:
-            if generation != self.generation:
+            newest = self._said.get(key)
+            if asked.generation != self._generation or (newest is not None and newest.at > asked.at):
                 return
             self._said.pop(key, None)
             if len(self._said) >= self.most:
                 for old in list(self._said)[: self.most // 2]:
                     del self._said[old]
-            self._said[key] = Said(time.monotonic(), told)
+            self._said[key] = Said(asked.at, told)
 
     def changed(self) -> None:
         """This process changed something: nothing that was said counts."""
         with self._lock:
-            self.generation += 1
+            self._generation += 1
             self._said = {}

@@ -37,9 +37,9 @@ class Tokens:
         digest = users.hash_of(token)
         said = self._believed.recall(digest, may_wait=True)
         if said is None:
-            generation = self._believed.generation
+            asked = self._believed.moment()
             caller = _ask(self._database, token, digest)
-            self._believed.keep(digest, caller, generation)
+            self._believed.keep(digest, caller, asked)
         else:
             caller = said.told
         if caller is None:

@@ -72,7 +72,8 @@ class Observation:
         method: str,
         began: float | None = None,
     ) -> None:
-        self._began = time.perf_counter() if began is None else began
+        now = time.perf_counter()
+        self._began = now if began is None else began
         self._observer = observer
         self._door = door
         self._method = method
@@ -86,7 +87,7 @@ class Observation:
         if method != NO_METHOD:
             self.about["method"] = method
         if observer.tracing is not None:
-            self._span = observer.tracing.begin_call(door, request_id, carrier)
+            self._span = observer.tracing.begin_call(door, request_id, carrier, now - self._began)
             self.about["trace_id"] = self._span.trace_id
             if method != NO_METHOD:
                 self._span.name(method)

@@ -6,6 +6,7 @@ process has to hand anything on. The call that made the job holds a link to it.
 """
 
 import hashlib
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,13 +69,14 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("traind", __version__)
 
-    def begin_call(self, door: str, request_id: str, carrier: Mapping[str, str]) -> "CallSpan":
-        """The span of a call. `carrier` has what the caller sent of CARRIED."""
+    def begin_call(self, door: str, request_id: str, carrier: Mapping[str, str], ago_s: float = 0.0) -> "CallSpan":
+        """The span of a call that came `ago_s` seconds ago. `carrier` has what the caller sent of CARRIED."""
         span = self._tracer.start_span(
             "call",
             context=self._propagator.extract(carrier),
             kind=self._api.SpanKind.SERVER,
             attributes={"traind.door": door, "traind.request_id": request_id},
+            start_time=time.time_ns() - int(ago_s * 1e9),
         )
         return CallSpan(self, span)
 

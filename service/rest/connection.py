@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import HeadersTooLarge, MalformedBody, TraindError
 from service.rest.door import RestDoor
 from service.rest.errors import raw_response
-from service.rest.exchange import MUST_WAIT
+from service.rest.exchange import WAITS_FOR
 from service.rest.inference.lane import Lane
 
 MOST_HEAD_BYTES = 16 << 10
@@ -61,23 +61,26 @@ class Protocol(HttpToolsProtocol):
 
     def _by_lane(self, lane: Lane, data: bytes) -> bytes:
         """Answer a request, or keep what there is of it; what is to go to the parser."""
-        if lane.held:
+        held = lane.release()
+        data = held + data if held else data
+        response: bytes | None = None
+        if not self.flow.write_paused and not self.transport.is_closing():
+            response = lane.answer(data, self.server_state.default_headers)
+        if response == b"":
+            # One timer for all of its pieces.
+            if not held:
+                self._unset_keepalive_if_required()
+                self._patience = self.loop.call_later(HELD_S, self._let_go)
+            return b""
+        if held:
             self._stop_waiting()
-            data = lane.release() + data
-        if self.flow.write_paused or self.transport.is_closing():
-            return data
-        response = lane.answer(data, self.server_state.default_headers)
         if response is None:
             return data
-        if response:
-            self.transport.write(response)
-            self.server_state.total_requests += 1
-            self._answered_at = self.loop.time()
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_handler()
-        else:
-            self._unset_keepalive_if_required()
-            self._patience = self.loop.call_later(HELD_S, self._let_go)
+        self.transport.write(response)
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_handler()
         return b""
 
     def _let_go(self) -> None:
@@ -109,9 +112,9 @@ class Protocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._lane is not None and self._lane.must_wait:
-            self.scope["state"][MUST_WAIT] = True
-            self._lane.must_wait = False
+        if self._lane is not None and self._lane.waits_for:
+            self.scope["state"][WAITS_FOR] = self._lane.waits_for
+            self._lane.waits_for = ""
         self._between = False
         self._in_head, self._head_bytes = True, 0
         self._wait_for_head()

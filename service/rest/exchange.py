@@ -17,8 +17,8 @@ Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
 
 # The name of this door where calls are counted.
 DOOR = "rest"
-# In the state of a scope: that answering at once was tried in vain.
-MUST_WAIT = "must_wait"
+# In the state of a scope: what answering at once was tried in vain for, `token` or `answer`.
+WAITS_FOR = "waits_for"
 # A file that comes as one body is handed on in messages of this size at most.
 PART_BYTES = 1 << 20
 # A client that reads nothing for so long is let go, seconds.
@@ -39,8 +39,8 @@ class Exchange:
         self.verb: str = scope["method"]
         # Not decoded: an encoded slash is no slash.
         self.path: str = scope["raw_path"].decode("latin-1")
-        # Answering it at once was tried in vain.
-        self.must_wait: bool = scope.get("state", {}).get(MUST_WAIT, False)
+        # What somebody found out already that has to be waited for: who sends the token, or the answer; else empty.
+        self.waits_for: str = scope.get("state", {}).get(WAITS_FOR, "")
         self.query: bytes = scope["query_string"]
         self._headers: Headers = scope["headers"]
         # Of several of one name the first.

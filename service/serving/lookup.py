@@ -23,11 +23,11 @@ def find(app: App, caller: Caller, text: str, field: str, *, may_wait: bool) -> 
         return said.told, kept
     if not may_wait:
         raise MustWait
-    generation = app.names.generation
+    asked = app.names.moment()
     row = models.require_model(app, caller, text, field)
     named = Named(row.id, row.owner_name, row.slug, row.version, row.parameter_count)
     predictor = app.models.get(app.database, row)
-    app.names.keep(key, named, generation)
+    app.names.keep(key, named, asked)
     return named, predictor
 
 

@@ -122,6 +122,7 @@ def test_one_caller_asks_again_before_the_others_have_to(app, monkeypatch):
 
 
 def test_sql_is_asked_once_a_second_whatever_the_answer(app, monkeypatch):
+    monkeypatch.setattr(believing, "BELIEVED_S", 600.0)
     asked = []
     read = app.database.read
     monkeypatch.setattr(app.database, "read", lambda: asked.append(1) or read())

@@ -106,6 +106,7 @@ class AsyncWatch:
                     raise
                 lost = error
             else:
+                self._heard = time.monotonic()
                 if lost is None and job.done:
                     self._ended = True  # its last event is before the one that was asked for
                     return
@@ -113,6 +114,9 @@ class AsyncWatch:
 
     async def _pause(self, lost: TraindError | None) -> None:
         """Wait before the server is asked again; raise where that is to no purpose, or would be too late."""
+        if not self._breaks:
+            # Until now the server was there, however long the job said nothing.
+            self._heard = time.monotonic()
         if lost is not None and (not is_passing(lost) or time.monotonic() - self._heard > RECONNECT_S):
             raise lost
         self._breaks += 1

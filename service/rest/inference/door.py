@@ -94,7 +94,8 @@ class InferenceDoor:
             caller = await self._admit(exchange, seen, "POST", "ModelInfer")
             data = await body.read(exchange)
             header = exchange.header(body.HEADER)
-            answered, size = await self._infer(caller, model, version, data, header, at_once=not exchange.must_wait)
+            at_once = exchange.waits_for != "answer"
+            answered, size = await self._infer(caller, model, version, data, header, at_once=at_once)
             headers: Headers = [(b"content-type", kind_of(size))]
             if size is not None:
                 headers.append((body.HEADER.encode(), str(size).encode()))
@@ -165,9 +166,10 @@ class InferenceDoor:
         seen.named(name)
         exchange.refuse_token_in_url()
         authorization = exchange.authorization
-        caller = None if exchange.must_wait else self._calls.app.tokens.remembered(authorization)
+        tokens = self._calls.app.tokens
+        caller = None if exchange.waits_for == "token" else tokens.remembered(authorization)
         if caller is None:
-            caller = await self._calls.on_thread(self._calls.app.tokens.authenticate, authorization)
+            caller = await self._calls.on_thread(tokens.authenticate, authorization)
         policy.check_scope(caller, name)
         seen.let_in(caller)
         return caller

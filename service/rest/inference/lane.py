@@ -32,7 +32,7 @@ _BEGIN, _END = b"POST /v2/models/", b"\r\n\r\n"
 _FOREIGN = frozenset(
     name.encode() for name in (*CARRIED, REQUEST_ID, "content-encoding", "expect", "transfer-encoding", "upgrade")
 )
-_NUMBER = re.compile(rb"[0-9]{1,9}")
+_NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,21 @@ class Head:
     json_bytes: str | None
 
 
+class _TokenMustWait(MustWait):
+    """SQL has to be asked who sends the token."""
+
+
 class _Told:
     """Hears a head from its parser."""
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: Headers = []
+        self.parser = httptools.HttpRequestParser(self)
+        # The head is whole, and is that of a request after which the connection stays.
+        self.stays = False
+        # Of what was taken for the head.
+        self.body = b""
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -61,16 +70,21 @@ class _Told:
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
+    def on_headers_complete(self) -> None:
+        self.stays = self.parser.should_keep_alive()
+
+    def on_body(self, some: bytes) -> None:
+        self.body += some
+
 
 def understand(data: bytes) -> Head | None:
     """What a whole head says, as the parser of the whole way reads it; None for those of other requests."""
     told = _Told()
-    parser = httptools.HttpRequestParser(told)
     try:
-        parser.feed_data(data)
+        told.parser.feed_data(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+    if told.parser.get_method() != b"POST" or told.parser.get_http_version() != "1.1" or not told.stays or told.body:
         return None
     by_name = dict(told.headers)
     names = [name for name, _ in told.headers]
@@ -90,7 +104,7 @@ def understand(data: bytes) -> Head | None:
 
 
 class Lanes:
-    """The shorter way of one server's connections."""
+    """The shorter way of one server's connections. What it answers is never under way, and so not among MOST_CALLS."""
 
     def __init__(self, calls: Calls, door: InferenceDoor) -> None:
         self._calls, self._door = calls, door
@@ -109,7 +123,7 @@ class Lanes:
         try:
             caller = self._calls.app.tokens.remembered(head.authorization)
             if caller is None:
-                raise MustWait
+                raise _TokenMustWait
             policy.check_scope(caller, INFER)
             found = self._door.ask(caller, head.model, head.version, data, head.json_bytes, may_wait=False)
             if isinstance(found, Question):
@@ -142,12 +156,12 @@ class Lane:
         self._misses = 0
         # What is held back, for the rest of the body has not come.
         self.held = b""
-        # The last one has to wait, and should not be tried at once again.
-        self.must_wait = False
+        # What the last one has to wait for, as an exchange takes it: it should not be tried at once again.
+        self.waits_for = ""
 
     def answer(self, data: bytes, date: Headers) -> bytes | None:
         """The response to a whole request, empty where it is held until more of it comes; None for the whole way."""
-        self.must_wait = False
+        self.waits_for = ""
         if not self._bytes or not data.startswith(self._bytes):
             self._remember(data)
             return None
@@ -164,8 +178,8 @@ class Lane:
             return None
         try:
             response = self._lanes.answer(self._head, data[len(self._bytes) :], date)
-        except MustWait:
-            self.must_wait = True
+        except MustWait as error:
+            self.waits_for = "token" if isinstance(error, _TokenMustWait) else "answer"
             return None
         except Exception:  # noqa: BLE001 - the whole way comes to it as well, and tells
             self._missed()

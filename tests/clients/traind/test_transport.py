@@ -16,7 +16,8 @@ import pytest
 
 import traind
 from tests.clients.traind.scripted import refusal, scripted_server
-from traind import connections
+from traind import connections, watching
+from traind.aio import watching as aio_watching
 from traind.v1 import datasets_pb2, jobs_pb2, uploads_pb2
 
 State = jobs_pb2.Job.State
@@ -177,10 +178,21 @@ def test_a_server_that_is_away_after_the_last_event_is_waited_for(script):
     assert shown.getvalue().count("the connection broke") == 1
     script.scripts["GetJob"] = [away]
     with pytest.raises(traind.ConnectionFailed):
-        script.client.jobs.wait("j", timeout=0.5)
+        script.client.jobs.wait("j", timeout=3)
     script.scripts["GetJob"] = [refusal("NOT_FOUND", "RESOURCE_NOT_FOUND")]
     with pytest.raises(traind.NotFound):
         script.client.jobs.wait("j")
+
+
+def test_a_server_that_was_there_while_a_job_said_nothing_is_waited_for(script, monkeypatch):
+    for module in (watching, aio_watching):
+        monkeypatch.setattr(module, "RECONNECT_S", 0.5)
+    silent = lambda _: time.sleep(0.7)  # noqa: E731 - a step of the script
+    script.scripts["WatchJob"] = [[event(1), silent, refusal("UNAVAILABLE")], [event(2, State.SUCCEEDED)]]
+    assert [e.seq for e in script.client.jobs.watch("j")] == [1, 2]
+    script.scripts["WatchJob"] = [[event(1), refusal("UNAVAILABLE")], [refusal("UNAVAILABLE")]]
+    with pytest.raises(traind.ConnectionFailed):
+        list(script.client.jobs.watch("j"))
 
 
 def test_a_stream_that_ends_as_its_server_does_goes_on(script):

@@ -71,6 +71,11 @@ def test_a_call_goes_on_with_the_caller_s_trace(collector, tracing):
     }
 
 
+def test_a_call_that_is_told_of_afterwards_began_when_it_came(collector, tracing):
+    tracing.begin_call("rest", "r4", {}, 3.5).end("OK")
+    assert 3.5 <= the_one(collector, "call").seconds < 4.5
+
+
 @pytest.mark.parametrize("carrier", [{}, {"traceparent": "nonsense"}, {"traceparent": f"00-{'0' * 32}-{PARENT}-01"}])
 def test_without_a_trace_one_is_begun(collector, tracing, carrier):
     span = tracing.begin_call("rest", "r2", carrier)

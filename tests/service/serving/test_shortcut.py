@@ -64,7 +64,7 @@ def methods(database, database_url, tmp_path, monkeypatch):
         named = Named(name, "kim", name, 1, predictor.parameter_count)
         app.models._kept[name] = (predictor, 0)
         for reference in (f"models/kim.{name}", f"models/kim.{name}/versions/1", f"models/kim.{name}@champion"):
-            app.names.keep((caller.user_id, reference), named, app.names.generation)
+            app.names.keep((caller.user_id, reference), named, app.names.moment())
     return PredictionMethods(app, 1 << 20, lambda: True), caller
 
 
