@@ -116,22 +116,24 @@ class Stack:
         return Database(self.database_url)
 
     def processes(self, *words):
-        """Live descendants of this stack whose command line holds all the words."""
+        """Live descendants of this stack whose command line holds all the words; some end while they are looked for."""
         found = []
-        for root in self.roots.values():
-            if root.poll() is None:
+        for root in [*self.roots.values()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if root.poll() is not None:
+                    continue
                 found += [psutil.Process(root.pid), *psutil.Process(root.pid).children(recursive=True)]
         return [process for process in found if all(word in command(process) for word in words)]
 
     def trainers(self):
         """Processes that learn a job just now: forks of a zygote."""
         zygotes = {process.pid for process in self.processes("worker.trainer")}
-        return [process for process in self.processes("worker.trainer") if process.ppid() in zygotes]
+        return [process for process in self.processes("worker.trainer") if parent(process) in zygotes]
 
     def supervisors(self):
         """Celery's children."""
         celery = {process.pid for process in self.processes("-m worker celery")}
-        return [process for process in self.processes("-m worker celery") if process.ppid() in celery]
+        return [process for process in self.processes("-m worker celery") if parent(process) in celery]
 
     def wait_trainer(self):
         return wait_until(self.trainers, "a trainer runs", 20)[0]
@@ -200,6 +202,14 @@ def split(database_url=None, broker_url=None, **env):
     stack.start("worker", "service", "worker")
     stack.wait_ready()
     return stack
+
+
+def parent(process):
+    """The pid of a process's parent; None of one that is gone."""
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def command(process):

@@ -38,12 +38,11 @@ class Killer:
         if victim in {"broker", "database"}:
             (lab.broker if victim == "broker" else lab.postgres).away(0.0).join()
             return True
-        found = sorted(self._found(victim), key=lambda process: process.pid)
-        if not found:
-            return False
+        # Whoever was killed before may be gone just now, its successor not being there.
         with contextlib.suppress(psutil.NoSuchProcess):
-            found[int(place * len(found))].kill()
-            return True
+            if found := sorted(self._found(victim), key=lambda process: process.pid):
+                found[int(place * len(found))].kill()
+                return True
         return False
 
     def _found(self, victim):
