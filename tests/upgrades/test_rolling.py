@@ -31,7 +31,8 @@ class Rolling(Stack):
     """An api and workers with a slot each, every process of the version that it is started with."""
 
     def __init__(self, *arguments):
-        super().__init__(*arguments, TRAIND_SLOTS="1")
+        # A lease that no busy machine lets run out: what is handed back is not to be found lost.
+        super().__init__(*arguments, TRAIND_SLOTS="1", TRAIND_LEASE_S="15")
         paths = [ROOT / "tests" / "upgrades" / "versioned", ROOT, ROOT / "clients"]
         self.env["PYTHONPATH"] = os.pathsep.join(map(str, paths))
         self.token = self.run("user", "add", "kim", "--scopes", "read,submit,predict,admin").stdout.strip()
