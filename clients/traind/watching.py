@@ -51,7 +51,8 @@ class Watch:
         # Only the events that the server has now; else it goes on to the job's end.
         self._stored_only = stored_only
         self._on_break = on_break
-        self._began = self._heard = time.monotonic()
+        # When it began, and when the server was last known to be there.
+        self._began = self._there = time.monotonic()
         self._breaks = 0
         self._ended = False
 
@@ -78,7 +79,7 @@ class Watch:
         with contextlib.closing(self._transport().stream(methods.WATCH_JOB, request, deadline)) as stream:
             for message in stream:
                 event = decode_event(message)
-                self._breaks, self._heard = 0, time.monotonic()
+                self._breaks = 0
                 self._ended = event.ends
                 if event.seq >= self._next_seq:
                     self._next_seq = event.seq + 1
@@ -107,7 +108,7 @@ class Watch:
                     raise
                 lost = error
             else:
-                self._heard = time.monotonic()
+                self._there = time.monotonic()
                 if lost is None and job.done:
                     self._ended = True  # its last event is before the one that was asked for
                     return
@@ -117,8 +118,8 @@ class Watch:
         """Wait before the server is asked again; raise where that is to no purpose, or would be too late."""
         if not self._breaks:
             # Until now the server was there, however long the job said nothing.
-            self._heard = time.monotonic()
-        if lost is not None and (not is_passing(lost) or time.monotonic() - self._heard > RECONNECT_S):
+            self._there = time.monotonic()
+        if lost is not None and (not is_passing(lost) or time.monotonic() - self._there > RECONNECT_S):
             raise lost
         self._breaks += 1
         if lost is not None and self._breaks == 1:
