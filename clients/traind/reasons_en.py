@@ -105,11 +105,13 @@ ERRORS: dict[str, tuple[str, str, str]] = {
         "The job's state does not allow the move.",
         (
             "It has ended, so it can be neither paused nor cancelled; it neither FAILED nor was CANCELLED, so there is "
-            "nothing to retry; it keeps no checkpoint to fork from; or the model that is asked for is not made yet."
+            "nothing to retry; it keeps no checkpoint to fork from; the model that is asked for is not made yet; or it "
+            "cannot be exported so, for its weights are NaN or infinite, or the format cannot say what it does."
         ),
         (
             "Look at it with `traind job show ID`; learn on from a job that SUCCEEDED with `traind job fork ID`; where "
-            "no checkpoint is kept, send a new job of the same spec. A model is there once its job has SUCCEEDED."
+            "no checkpoint is kept, send a new job of the same spec. A model is there once its job has SUCCEEDED. "
+            "What ONNX cannot say, `safetensors` and `script` can; a model of such weights is to be trained again."
         ),
     ),
     "OFFSET_MISMATCH": (
