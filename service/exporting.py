@@ -196,10 +196,10 @@ def _describe(app: App, row: ModelRow) -> model_files_pb2.ModelFile:
         rows = model_store.find_rows(connection, row.id)
         golden = model_store.find_golden(connection, row.id)
         history = metric_store.history(connection, row.job_id)
-        told = event_store.of_kind(connection, row.job_id, "finding")
+        told = event_store.findings(connection, row.job_id)
     if job is None:
         raise DataCorrupt(f"jobs/{row.job_id}, which made {row.name}, is not there")
-    findings = [json_format.Parse(event.body_json, tables_pb2.Finding()) for event in told]
+    findings = [json_format.Parse(body, tables_pb2.Finding()) for body in told]
     kept = rows if rows is not None and rows.row_count <= MOST_SPLIT_ROWS else None
     return description.describe(row, job, job_findings=findings, history=history, rows=kept, golden=golden)
 

@@ -209,7 +209,7 @@ def finding_bodies(
     """An event for each finding that the job does not have yet: a later attempt finds the same again."""
     if not findings:
         return []
-    told = {row.body_json for row in events.of_kind(connection, claim.job.id, "finding")}
+    told = set(events.findings(connection, claim.job.id))
     bodies = [MessageToJson(finding, indent=None, sort_keys=True) for finding in findings]
     return [("finding", body) for body in dict.fromkeys(bodies) if body not in told]
 

@@ -15,8 +15,8 @@ from traind.v1 import jobs_pb2, tables_pb2
 def describe(connection: Connection, row: JobRow) -> jobs_pb2.Job:
     """A row as callers see it, with its findings and its place in the queue."""
     job = _encode(row)
-    for event in event_store.of_kind(connection, row.id, "finding"):
-        json_format.Parse(event.body_json, job.findings.add())
+    for body in event_store.findings(connection, row.id):
+        json_format.Parse(body, job.findings.add())
     if row.state == "QUEUED":
         job.queue_position = job_store.queue_position(connection, row)
     return job

@@ -276,8 +276,8 @@ class Supervisor:
         """How the trainer ended, for the job's owner, and what the job had told last."""
         killed = ", probably by the system because memory ran out" if out_of_memory else ""
         with self._database.read() as connection:
-            lines = events.of_kind(connection, claim.job.id, "log")
-        said = f"; its log last said {shown(json.loads(lines[-1].body_json)['message'])}" if lines else ""
+            line = events.last_of_kind(connection, claim.job.id, "log")
+        said = f"; its log last said {shown(json.loads(line)['message'])}" if line else ""
         return f"{ended.told()}{killed}{said}"
 
 

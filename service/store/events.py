@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from google.protobuf.json_format import MessageToJson
-from sqlalchemy import select, update
+from sqlalchemy import literal_column, select, text, update
 
 from service.store.database import Connection
 from service.store.fixed import Fixed, given
@@ -18,8 +18,17 @@ _COUNT = Fixed(
     .values(last_seq=job.c.last_seq + given("more"))
     .returning(job.c.last_seq)
 )
-_OF_KIND = Fixed(
-    select(event).where(event.c.job_id == given("job_id"), event.c.kind == given("of_kind")).order_by(event.c.seq)
+# The kind is written out: the index of findings serves no parameter.
+_FINDINGS = Fixed(
+    select(event.c.body_json)
+    .where(event.c.job_id == given("job_id"), event.c.kind == text("'finding'"))
+    .order_by(event.c.seq)
+)
+_LAST_OF_KIND = Fixed(
+    select(event.c.body_json)
+    .where(event.c.job_id == given("job_id"), event.c.kind == given("of_kind"))
+    .order_by(event.c.seq.desc())
+    .limit(literal_column("1"))
 )
 _INSERT = BulkInsert(event, same=("job_id", "attempt"), each=("seq", "kind", "body_json"), now=("time",))
 
@@ -73,9 +82,15 @@ def list_from(connection: Connection, job_id: str, from_seq: int, limit: int) ->
     return [EventRow(**row) for row in connection.execute(query).mappings()]
 
 
-def of_kind(connection: Connection, job_id: str, kind: str) -> list[EventRow]:
-    """All events of a kind."""
-    return [EventRow(**row) for row in _OF_KIND(connection, job_id=job_id, of_kind=kind).mappings()]
+def findings(connection: Connection, job_id: str) -> list[str]:
+    """What all attempts found, in its order."""
+    return list(_FINDINGS(connection, job_id=job_id).scalars())
+
+
+def last_of_kind(connection: Connection, job_id: str, kind: str) -> str | None:
+    """What was told of a kind last."""
+    body: str | None = _LAST_OF_KIND(connection, job_id=job_id, of_kind=kind).scalar()
+    return body
 
 
 def bodies(connection: Connection, job_id: str, attempt: int, kind: str) -> list[str]:

@@ -249,6 +249,9 @@ event = Table(
     _one_of("kind", EVENT_KINDS),
     sqlite_with_rowid=False,
 )
+# A few among thousands of epochs, asked for with every look at a job.
+_FINDING = event.c.kind == text("'finding'")
+Index("ix_event_finding", event.c.job_id, event.c.seq, sqlite_where=_FINDING, postgresql_where=_FINDING)
 
 series = Table(
     "series",

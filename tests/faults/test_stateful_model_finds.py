@@ -125,7 +125,7 @@ def a_fork_does_not_hold_its_checkpoint(patch):
 
 
 def a_finding_is_told_by_each_attempt(patch):
-    patch(fencing.events, "of_kind", lambda *_: [])
+    patch(fencing.events, "findings", lambda *_: [])
 
 
 def a_rewind_leaves_the_figures(patch):

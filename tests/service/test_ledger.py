@@ -718,7 +718,7 @@ def test_findings_of_a_later_attempt_are_not_told_twice(database):
     ledger.add_finding(database, again, other)
     ledger.succeed(database, again, None, metrics={}, best_epoch=0, findings=[other, finding])
     with database.read() as connection:
-        assert len(events.of_kind(connection, claim.job.id, "finding")) == 2
+        assert len(events.findings(connection, claim.job.id)) == 2
     check_invariants(database)
 
 

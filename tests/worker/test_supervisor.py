@@ -305,8 +305,8 @@ def test_a_job_that_is_left_to_a_newer_worker_waits_for_one_and_holds_up_nobody(
     with bench.database.read() as connection:
         assert ledger.LEFT_S - 30 < row.not_before - now(connection) <= ledger.LEFT_S
     with bench.database.read() as connection:
-        states = [json.loads(event.body_json) for event in events.of_kind(connection, left, "state")]
-    assert states[-1] == {"state": "QUEUED", "message": "it waits for a worker of a newer version"}
+        state = json.loads(events.last_of_kind(connection, left, "state"))
+    assert state == {"state": "QUEUED", "message": "it waits for a worker of a newer version"}
     with bench.database.write() as connection:
         connection.exec_driver_sql(f"UPDATE job SET not_before = 0 WHERE id = '{left}'")
     newer = ledger.claim(bench.database, "newer:1", 60.0)

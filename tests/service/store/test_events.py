@@ -1,6 +1,7 @@
 """Events: numbered without a gap, whoever appends."""
 
 import pytest
+from sqlalchemy.event import listen
 
 from service.store import events, jobs
 from service.store.database import now
@@ -25,9 +26,27 @@ def test_events_are_read_from_a_number_on(database):
         ]
         assert [row.seq for row in events.list_from(connection, job.id, 0, 100)] == [1, 2, 3, 4]
         assert events.list_from(connection, job.id, 5, 100) == []
-        assert [row.body_json for row in events.of_kind(connection, job.id, "finding")] == ["c"]
+        assert events.findings(connection, job.id) == ["c"]
+        assert events.last_of_kind(connection, job.id, "log") == "a"
+        assert events.last_of_kind(connection, other.id, "finding") is None
         assert abs(found[0].time - now(connection)) < 10
         assert jobs.last_seqs(connection, [job.id]) == {job.id: 4}
+
+
+def test_findings_are_found_without_a_look_at_the_epochs(database):
+    _, (job,) = make_queue(database)
+    append(database, job, ("finding", "a"), *[("epoch", str(number)) for number in range(2000)], ("finding", "b"))
+    sent = []
+    with database.write() as connection:
+        # What the planner of PostgreSQL goes by; SQLite has the same words.
+        connection.exec_driver_sql("ANALYZE")
+    with database.read() as connection:
+        listen(connection, "before_cursor_execute", lambda _, __, *statement: sent.append(statement[:2]))
+        assert events.findings(connection, job.id) == ["a", "b"]
+        [(sql, parameters)] = sent
+        how = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+        plan = str(connection.exec_driver_sql(f"{how} {sql}", parameters).all())
+    assert "ix_event_finding" in plan
 
 
 def test_one_event_is_appended_and_its_number_told(database):

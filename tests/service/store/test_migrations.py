@@ -31,7 +31,7 @@ def test_processes_that_start_at_once_all_succeed(empty):
     assert contend("migrate", empty) == ["migrated"] * 4
     database = Database(empty)
     with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == ["0010"]
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == ["0011"]
         assert connection.exec_driver_sql("SELECT count(*) FROM job").scalar() == 0
     database.dispose()
 
