@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from service.settings import SettingError, Settings
 from service.store.clock import now
 from service.store.failures import database_unavailable, translated
+from service.store.migrations.version import is_current
 from service.store.opening import (
     BUSY_S,
     IDLE_S,
@@ -113,15 +114,12 @@ class Database:
         Every process does so at its start; several at once wait for the first. Raises SettingError, for the one who
         set the server up, when the database cannot be reached or is of a newer traind.
         """
-        # Alembic costs 0.14 s to import, which only a start pays.
-        from service.store.migrations.upgrade import upgrade
-
         with _callers_errors():
             if self.path is None:
                 with self._reached() as connection, patient(connection), connection.begin():
                     connection.execute(text(f"SET LOCAL lock_timeout = '{int(MIGRATION_S)}s'"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-                    upgrade(connection)
+                    _upgrade(connection)
                 return
             _make_folder(self.path.parent)
             with _file_lock(self.path.with_name(self.path.name + ".migrating")):
@@ -129,12 +127,10 @@ class Database:
                 self.path.touch(mode=0o600)
                 engine = open_sqlite(self.path, migrating=True)
                 with engine.begin() as connection:
-                    upgrade(connection)
+                    _upgrade(connection)
 
     def check_migrated(self) -> None:
         """Raise SettingError unless the tables are of this version; nothing is made or changed."""
-        from service.store.migrations.upgrade import is_current
-
         if self.path is not None and not self.path.exists():
             raise SettingError(
                 f"there is no database {self.path}: TRAIND_DATA_DIR and TRAIND_DATABASE_URL must be set "
@@ -196,6 +192,13 @@ def _callers_errors() -> Iterator[None]:
         if known is None:
             raise
         raise known from error
+
+
+def _upgrade(connection: Connection) -> None:
+    if not is_current(connection):
+        from service.store.migrations.upgrade import upgrade
+
+        upgrade(connection)
 
 
 def _make_folder(folder: pathlib.Path) -> None:

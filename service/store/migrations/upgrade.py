@@ -4,8 +4,6 @@ import pathlib
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
@@ -21,12 +19,6 @@ def upgrade(connection: Connection) -> None:
             "TRAIND_DATABASE_URL: the database was migrated by a newer traind "
             f"({error}); install that version, or restore the backup made before"
         ) from error
-
-
-def is_current(connection: Connection) -> bool:
-    """Whether the tables are of the newest version; changes nothing."""
-    scripts = ScriptDirectory.from_config(alembic_config(connection))
-    return bool(MigrationContext.configure(connection).get_current_revision() == scripts.get_current_head())
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -2,7 +2,10 @@
 
 import fcntl
 import logging
+import pathlib
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,14 +13,19 @@ import sqlalchemy
 from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from service.settings import SettingError
 from service.store import tables, users
 from service.store.database import Database
+from service.store.migrations.upgrade import alembic_config
+from service.store.migrations.version import NEWEST
 from tests import servers
 from tests.contenders import contend
 from tests.service.store.rows import make_queue, only
 from traind.v1 import jobs_pb2
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def test_processes_that_start_at_once_all_succeed(empty):
     assert contend("migrate", empty) == ["migrated"] * 4
     database = Database(empty)
     with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == ["0011"]
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [NEWEST]
         assert connection.exec_driver_sql("SELECT count(*) FROM job").scalar() == 0
     database.dispose()
 
@@ -48,6 +56,23 @@ def test_a_start_waits_while_another_migrates(empty):
         assert not database.path.exists()
     thread.join(20)
     assert database.path.exists()
+
+
+def test_files_of_migrations_begin_with_their_revision(database):
+    with database.read() as connection:
+        scripts = ScriptDirectory.from_config(alembic_config(connection))
+    assert [script.revision for script in scripts.walk_revisions()] == [
+        pathlib.Path(script.path).name.partition("_")[0] for script in scripts.walk_revisions()
+    ]
+    assert scripts.get_current_head() == NEWEST
+
+
+def test_a_start_that_changes_nothing_does_without_alembic(database_url):
+    start = "import sys; from service.store.database import Database; database = Database(sys.argv[1]); "
+    told = "database.migrate(); database.check_migrated(); print('alembic' in sys.modules)"
+    argv = [sys.executable, "-c", start + told, database_url]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
 
 
 def test_migrations_make_what_tables_say(database):
