@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """The loss became Inf or NaN in `epoch`."""
+    """The loss became Inf or NaN, or as bad as that, in `epoch`."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(epoch)
@@ -185,7 +185,8 @@ class Training:
         self.publisher.follow(gradient.checkpoints, state.epoch)
         own = {"train": data.train.y} | ({} if data.held_out is None else {"val": data.held_out.y})
         every_epoch = measuring.epoch_measures(self.spec, data.target, own)
-        plan = descent.plan_of(self.spec, data.target.classes, every_epoch)
+        largest = rates.largest_loss(self.spec, data.train.t)
+        plan = descent.plan_of(self.spec, data.target.classes, every_epoch, largest)
 
         def checkpoint() -> bytes:
             return checkpoints.encode(checkpoints.capture(state, origin))

@@ -189,7 +189,7 @@ ERRORS: dict[str, tuple[str, str, str]] = {
 
 FAILURES: dict[str, tuple[str, str, str]] = {
     "DIVERGED": (
-        "The loss became Inf or NaN, so there is no model. The whole history is kept.",
+        "The loss became Inf or NaN, or larger than 32 bits hold, so there is no model. The whole history is kept.",
         "Nearly always a learning rate that is too large for inputs of this size: each step overshoots further.",
         "Take the rate that the job's finding proposes (`traind job show ID`); scale the inputs (preprocess.scale).",
     ),
@@ -235,7 +235,7 @@ FAILURES: dict[str, tuple[str, str, str]] = {
 
 FINDINGS: dict[str, tuple[str, str, str]] = {
     "DIVERGED": (
-        "The loss became Inf or NaN.",
+        "The loss became Inf or NaN, or larger than 32 bits hold.",
         "The learning rate is above what is stable for these inputs.",
         "Take `proposed_lr`: `traind run SPEC --set learn.gradient.optimizer.adam.lr=...` (or your optimizer's name).",
     ),

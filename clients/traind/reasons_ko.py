@@ -190,7 +190,7 @@ ERRORS: dict[str, tuple[str, str, str]] = {
 
 FAILURES: dict[str, tuple[str, str, str]] = {
     "DIVERGED": (
-        "손실이 Inf나 NaN이 되어 모델이 없습니다. 기록은 모두 남아 있습니다.",
+        "손실이 Inf나 NaN이 되거나 32비트로 담을 수 없을 만큼 커져서 모델이 없습니다. 기록은 모두 남아 있습니다.",
         "거의 언제나 입력의 크기에 비해 학습률이 너무 큽니다. 걸음마다 더 멀리 지나칩니다.",
         "작업의 알림이 권하는 학습률을 쓰고(`traind job show ID`), 입력의 크기를 맞추십시오(preprocess.scale).",
     ),
@@ -236,7 +236,7 @@ FAILURES: dict[str, tuple[str, str, str]] = {
 
 FINDINGS: dict[str, tuple[str, str, str]] = {
     "DIVERGED": (
-        "손실이 Inf나 NaN이 되었습니다.",
+        "손실이 Inf나 NaN이 되거나 32비트로 담을 수 없을 만큼 커졌습니다.",
         "학습률이 이 입력에서 안정한 값보다 큽니다.",
         (
             "`proposed_lr`를 쓰십시오: `traind run SPEC --set "

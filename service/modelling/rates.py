@@ -1,5 +1,7 @@
 """Learning rates: how large one may be, and what to propose instead of a bad one."""
 
+import math
+
 import numpy as np
 
 from service.modelling import findings
@@ -33,6 +35,17 @@ def largest_stable_rate(spec: specs_pb2.TrainSpec, x: np.ndarray) -> float | Non
     return 2 / largest if largest > 0 else None
 
 
+def largest_loss(spec: specs_pb2.TrainSpec, t: np.ndarray) -> float:
+    """The largest loss of a resolved spec on targets t [rows, targets] or [rows] that is not taken for divergence.
+
+    In 32 bits a descent that diverges comes to Inf. 64 bits hold numbers 10^269 times larger, and its epochs may be
+    over before: there the border is that of 32 bits, and for large targets so many times the sum of their squares.
+    """
+    if spec.dtype != specs_pb2.TrainSpec.FLOAT64:
+        return math.inf
+    return float(np.finfo(np.float32).max) * max(float(np.vdot(t, t)), 1.0)
+
+
 def crawl_finding(spec: specs_pb2.TrainSpec, x: np.ndarray) -> tables_pb2.Finding | None:
     """RATE_TOO_SMALL, where full-batch gradient descent is known to crawl."""
     optimizer = spec.learn.gradient.optimizer
@@ -48,7 +61,8 @@ def diverged_finding(spec: specs_pb2.TrainSpec, x: np.ndarray, epoch: int) -> ta
     lr = learning_rate(spec.learn.gradient.optimizer)
     largest = largest_stable_rate(spec, x)
     proposed = largest / 2 if largest and largest / 2 < lr else lr / 10
-    return findings.diverged(epoch, lr, proposed, largest)
+    wide = spec.dtype == specs_pb2.TrainSpec.FLOAT64
+    return findings.diverged(epoch, lr, proposed, largest, wide=wide)
 
 
 def _products(x: np.ndarray, *, bias: bool) -> np.ndarray:

@@ -305,6 +305,29 @@ def test_a_diverged_job_keeps_its_whole_history(desk, recwarn):
 
 
 @only_sqlite
+def test_64_bits_do_not_hide_that_a_job_diverged(desk):
+    """They would hold every loss of these epochs, the last one of about 1e87."""
+    dataset = desk.upload(HOUSES_CSV)
+    narrow, job = (desk.train(dataset, house(0.001, 400, dtype=dtype)) for dtype in ("FLOAT32", "FLOAT64"))
+    assert (job.state, job.failure_reason) == ("FAILED", "DIVERGED")
+    losses = desk.history(job)["train_loss"]
+    assert all(map(math.isfinite, losses))
+    first_bad = desk.findings(job)["DIVERGED"]["figures"]["epoch"]
+    assert first_bad == pytest.approx(desk.findings(narrow)["DIVERGED"]["figures"]["epoch"], abs=12)
+    assert len(losses) == 2 * first_bad
+    assert f"larger than 32 bits hold, Inf or NaN in epoch {first_bad:.0f}: the learning" in job.failure_message
+    assert desk.model() is None
+
+
+@only_sqlite
+def test_64_bits_learn_what_is_large_itself(desk):
+    dataset = desk.upload("x,y\n1,1e25\n2,2e25\n3,3e25\n")
+    job = desk.train(dataset, house(0.01, 20, target=["y"], inputs=["x"], dtype="FLOAT64"))
+    assert (job.state, job.failure_message) == ("SUCCEEDED", None)
+    assert 1e45 < desk.history(job)["train_loss"][-1] < 1e51
+
+
+@only_sqlite
 def test_a_loss_that_explodes_in_the_last_epoch(desk):
     """The running loss is measured before the step, so only the weights that came of it are bad."""
     dataset = desk.upload("x,y\n1e30,1\n-1e30,2\n")

@@ -241,7 +241,10 @@ class Finding(_message.Message):
         CODE_UNSPECIFIED: Finding._Code.ValueType  # 0
         """Not used."""
         DIVERGED: Finding._Code.ValueType  # 1
-        """The loss became Inf or NaN. Figures: `epoch`, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be computed."""
+        """The loss became Inf or NaN, or with FLOAT64 larger than 3.4e38 (times the targets' sum of squares, where that is
+        above 1). Figures: `epoch`, the first of these, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be
+        computed.
+        """
         RATE_TOO_SMALL: Finding._Code.ValueType  # 2
         """The learning rate is far below what would be stable. Figures: `lr`, `proposed_lr`, `largest_stable_lr`."""
         NOT_SEPARABLE: Finding._Code.ValueType  # 3
@@ -283,7 +286,10 @@ class Finding(_message.Message):
     CODE_UNSPECIFIED: Finding.Code.ValueType  # 0
     """Not used."""
     DIVERGED: Finding.Code.ValueType  # 1
-    """The loss became Inf or NaN. Figures: `epoch`, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be computed."""
+    """The loss became Inf or NaN, or with FLOAT64 larger than 3.4e38 (times the targets' sum of squares, where that is
+    above 1). Figures: `epoch`, the first of these, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be
+    computed.
+    """
     RATE_TOO_SMALL: Finding.Code.ValueType  # 2
     """The learning rate is far below what would be stable. Figures: `lr`, `proposed_lr`, `largest_stable_lr`."""
     NOT_SEPARABLE: Finding.Code.ValueType  # 3

@@ -1,5 +1,7 @@
 """The largest stable rate against its meaning: below it gradient descent settles, above it it explodes."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,15 @@ def test_not_known(spec):
     assert dict(finding.figures) == {"epoch": 4, "lr": 1, "proposed_lr": pytest.approx(0.1)}
     assert "epoch 4" in finding.message
     assert "Try 0.1." in finding.message
+
+
+def test_the_largest_loss_of_64_bits_follows_the_targets():
+    wide, narrow = (resolved(HOUSE_SPEC | {"dtype": dtype}, TABLE) for dtype in ("FLOAT64", "FLOAT32"))
+    most = float(np.finfo(np.float32).max)
+    assert rates.largest_loss(wide, np.array([[0.1], [0.2]])) == most
+    assert rates.largest_loss(wide, np.array([[3e10], [4e10]])) == pytest.approx(most * 2.5e21)
+    assert rates.largest_loss(wide, np.array([0, 1, 1])) == 2 * most
+    assert rates.largest_loss(narrow, np.array([[3e10]])) == math.inf
 
 
 def test_not_computed_where_it_costs_too_much():
