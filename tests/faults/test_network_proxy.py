@@ -159,10 +159,11 @@ def test_it_cuts_what_is_open(proxy):
 def test_a_server_that_is_not_there_ends_the_line():
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
+        # The proxy may know it before the connection is told to be there.
         with (
             Proxy(f"127.0.0.1:{nobody.getsockname()[1]}") as proxy,
-            line(proxy) as connection,
             pytest.raises(ConnectionResetError),
+            line(proxy) as connection,
         ):
             connection.recv(1)
 
