@@ -1,6 +1,5 @@
 """The gradient loop of a job, from its resolved spec: what the loop is told, and by what a step is computed."""
 
-import math
 from collections.abc import Sequence
 
 from service.modelling import losses, networks, optimizers
@@ -29,11 +28,6 @@ def begin(
     return state, AutogradStep(network, losses.build_loss(spec.loss, classes), state.optimizer, gradient.clip)
 
 
-def plan_of(
-    spec: specs_pb2.TrainSpec,
-    classes: Sequence[str],
-    every_epoch: EpochMeasures | None = None,
-    largest_loss: float = math.inf,
-) -> Plan:
+def plan_of(spec: specs_pb2.TrainSpec, classes: Sequence[str], every_epoch: EpochMeasures | None = None) -> Plan:
     """What the loop is told."""
-    return Plan(losses.build_loss(spec.loss, classes), bool(classes), spec.learn.gradient, every_epoch, largest_loss)
+    return Plan(losses.build_loss(spec.loss, classes), bool(classes), spec.learn.gradient, every_epoch)

@@ -71,8 +71,6 @@ class Plan:
     # What is measured beside the loss after each epoch: (outputs [rows, outputs], split) -> figures by name, which the
     # split's name is put before; None = nothing.
     every_epoch: Callable[[np.ndarray, str], Mapping[str, float]] | None = None
-    # A loss beyond it is as bad as Inf; see rates.largest_loss.
-    largest_loss: float = math.inf
 
 
 def descend(
@@ -87,8 +85,8 @@ def descend(
 
     `stop` is asked before each batch; when it is true the loop ends. While it is being asked, `state` stands before
     that batch, within its epoch, and can be captured. Once a
-    loss is Inf or NaN, or beyond the plan's largest, the loop goes on until it is NaN, at most to twice that epoch, so
-    that the history holds what came of it.
+    figure is Inf or NaN the loop goes on until the loss is NaN, at most to twice that epoch, so that the history holds
+    what came of it.
     """
     loss, gradient, rows = plan.loss, plan.gradient, len(train.x)
     batch_size = min(gradient.batch_size or rows, rows)
@@ -118,7 +116,7 @@ def descend(
         state.end_epoch()
         state.last_loss = train_loss
         losses = (train_loss, metrics.get(("val_loss", "val"), 0.0))  # other figures may be NaN by their nature
-        if not state.first_bad_epoch and not all(math.isfinite(x) and x <= plan.largest_loss for x in losses):
+        if not state.first_bad_epoch and not all(map(math.isfinite, losses)):
             state.first_bad_epoch = state.epoch
         _keep(state, plan, metrics)
         _wait(state, gradient, metrics)
@@ -160,7 +158,7 @@ def over(state: LearnState, plan: Plan) -> bool:
 
 
 def diverged(state: LearnState) -> bool:
-    """Whether a loss was bad and nothing more is to be seen."""
+    """Whether a figure was Inf or NaN and nothing more is to be seen."""
     bad = state.first_bad_epoch
     return bad > 0 and (math.isnan(state.last_loss) or state.epoch >= 2 * bad)
 

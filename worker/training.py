@@ -33,11 +33,11 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """The loss became Inf or NaN, or as bad as that, in `epoch`."""
+    """The loss became Inf or NaN in `epoch`; or that was the last one, and `loss` is too large to be anything else."""
 
-    def __init__(self, epoch: int) -> None:
-        super().__init__(epoch)
-        self.epoch = epoch
+    def __init__(self, epoch: int, loss: float | None = None) -> None:
+        super().__init__(epoch, loss)
+        self.epoch, self.loss = epoch, loss
 
 
 class OutOfTime(Exception):
@@ -85,7 +85,7 @@ class Training:
             weights, best_epoch = self.learn(data, origin, captured, damaged)
             self.save(data, weights, best_epoch, golden_rows.draw(table, data, self.spec.seed))
         except Diverged as error:
-            finding = rates.diverged_finding(self.spec, data.train.x, error.epoch)
+            finding = rates.diverged_finding(self.spec, data.train.x, error.epoch, error.loss)
             self.publisher.fail("DIVERGED", finding.message, [finding])
         except OutOfTime as error:
             finding = findings.out_of_time(error.epoch, self.spec.learn.gradient.max_seconds)
@@ -185,8 +185,7 @@ class Training:
         self.publisher.follow(gradient.checkpoints, state.epoch)
         own = {"train": data.train.y} | ({} if data.held_out is None else {"val": data.held_out.y})
         every_epoch = measuring.epoch_measures(self.spec, data.target, own)
-        largest = rates.largest_loss(self.spec, data.train.t)
-        plan = descent.plan_of(self.spec, data.target.classes, every_epoch, largest)
+        plan = descent.plan_of(self.spec, data.target.classes, every_epoch)
 
         def checkpoint() -> bytes:
             return checkpoints.encode(checkpoints.capture(state, origin))
@@ -200,6 +199,8 @@ class Training:
         walk = loop.descend(state, plan, step, self.rows(data.train), held_out, stop)
         with processor_bound(gradient.max_seconds - state.seconds() if gradient.HasField("max_seconds") else None):
             learned = self.iterate(state, walk, lambda: loop.over(state, plan), checkpoint)
+        if state.last_loss > rates.largest_loss(self.spec, data.train.t):
+            raise Diverged(state.epoch, state.last_loss)
         if state.epoch < gradient.epochs and loop.stopped_early(state, gradient):
             finding = findings.stopped_early(state.epoch, state.best_epoch, gradient.early_stopping.patience)
             self.publisher.findings.append(finding)

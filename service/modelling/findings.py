@@ -68,17 +68,18 @@ def rate_too_small(lr: float, proposed: float, largest_stable: float) -> Finding
     )
 
 
-def diverged(epoch: int, lr: float, proposed: float, largest_stable: float | None, *, wide: bool) -> Finding:
-    """The loss became Inf or NaN, or in 64 bits (`wide`) too large to be anything else."""
-    became = "larger than 32 bits hold, Inf or NaN" if wide else "Inf or NaN"
+def diverged(
+    epoch: int, lr: float, proposed: float, largest_stable: float | None, loss: float | None = None
+) -> Finding:
+    """The loss became Inf or NaN in `epoch`, or had grown to `loss` by then."""
+    what = "became Inf or NaN in" if loss is None else f"has grown to {loss:.3g} by"
     why = f", above the largest stable one, {largest_stable:.3g}" if largest_stable and lr > largest_stable else ""
     figures = {"epoch": float(epoch), "lr": lr, "proposed_lr": proposed}
     if largest_stable is not None:
         figures["largest_stable_lr"] = largest_stable
     return Finding(
         code=Finding.DIVERGED,
-        message=f"The loss became {became} in epoch {epoch}: the learning rate {lr:.3g} is too large{why}. "
-        f"Try {proposed:.3g}.",
+        message=f"The loss {what} epoch {epoch}: the learning rate {lr:.3g} is too large{why}. Try {proposed:.3g}.",
         figures=figures,
     )
 

@@ -36,7 +36,7 @@ def largest_stable_rate(spec: specs_pb2.TrainSpec, x: np.ndarray) -> float | Non
 
 
 def largest_loss(spec: specs_pb2.TrainSpec, t: np.ndarray) -> float:
-    """The largest loss of a resolved spec on targets t [rows, targets] or [rows] that is not taken for divergence.
+    """The largest last loss of a resolved spec on targets t [rows, targets] or [rows] that is not taken for divergence.
 
     In 32 bits a descent that diverges comes to Inf. 64 bits hold numbers 10^269 times larger, and its epochs may be
     over before: there the border is that of 32 bits, and for large targets so many times the sum of their squares.
@@ -56,13 +56,17 @@ def crawl_finding(spec: specs_pb2.TrainSpec, x: np.ndarray) -> tables_pb2.Findin
     return findings.rate_too_small(lr, largest / 2, largest) if largest and lr < CRAWL * largest else None
 
 
-def diverged_finding(spec: specs_pb2.TrainSpec, x: np.ndarray, epoch: int) -> tables_pb2.Finding:
-    """DIVERGED in `epoch`: half of the largest stable rate is proposed where that is known and smaller, else lr/10."""
+def diverged_finding(
+    spec: specs_pb2.TrainSpec, x: np.ndarray, epoch: int, loss: float | None = None
+) -> tables_pb2.Finding:
+    """DIVERGED in `epoch`, to `loss` where that is a number.
+
+    Half of the largest stable rate is proposed where that is known and smaller, else lr/10.
+    """
     lr = learning_rate(spec.learn.gradient.optimizer)
     largest = largest_stable_rate(spec, x)
     proposed = largest / 2 if largest and largest / 2 < lr else lr / 10
-    wide = spec.dtype == specs_pb2.TrainSpec.FLOAT64
-    return findings.diverged(epoch, lr, proposed, largest, wide=wide)
+    return findings.diverged(epoch, lr, proposed, largest, loss)
 
 
 def _products(x: np.ndarray, *, bias: bool) -> np.ndarray:

@@ -357,7 +357,7 @@ class Failure(_message.Message):
         REASON_UNSPECIFIED: Failure._Reason.ValueType  # 0
         """Not used."""
         DIVERGED: Failure._Reason.ValueType  # 1
-        """The loss became Inf or NaN, or with FLOAT64 larger than FLOAT32 could hold; a finding proposes a rate."""
+        """The loss became Inf or NaN, or with FLOAT64 ended larger than FLOAT32 could hold; a finding proposes a rate."""
         INVALID_DATA: Failure._Reason.ValueType  # 2
         """The rows cannot be learned from as the spec asks."""
         OUT_OF_MEMORY: Failure._Reason.ValueType  # 3
@@ -381,7 +381,7 @@ class Failure(_message.Message):
     REASON_UNSPECIFIED: Failure.Reason.ValueType  # 0
     """Not used."""
     DIVERGED: Failure.Reason.ValueType  # 1
-    """The loss became Inf or NaN, or with FLOAT64 larger than FLOAT32 could hold; a finding proposes a rate."""
+    """The loss became Inf or NaN, or with FLOAT64 ended larger than FLOAT32 could hold; a finding proposes a rate."""
     INVALID_DATA: Failure.Reason.ValueType  # 2
     """The rows cannot be learned from as the spec asks."""
     OUT_OF_MEMORY: Failure.Reason.ValueType  # 3

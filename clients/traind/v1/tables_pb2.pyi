@@ -241,9 +241,9 @@ class Finding(_message.Message):
         CODE_UNSPECIFIED: Finding._Code.ValueType  # 0
         """Not used."""
         DIVERGED: Finding._Code.ValueType  # 1
-        """The loss became Inf or NaN, or with FLOAT64 larger than 3.4e38 (times the targets' sum of squares, where that is
-        above 1). Figures: `epoch`, the first of these, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be
-        computed.
+        """The loss became Inf or NaN; or with FLOAT64 the last one is above 3.4e38, times the targets' sum of squares where
+        that is above 1. Figures: `epoch`, in which it did, or the last one, `lr`, `proposed_lr`, and `largest_stable_lr`
+        where it can be computed.
         """
         RATE_TOO_SMALL: Finding._Code.ValueType  # 2
         """The learning rate is far below what would be stable. Figures: `lr`, `proposed_lr`, `largest_stable_lr`."""
@@ -286,9 +286,9 @@ class Finding(_message.Message):
     CODE_UNSPECIFIED: Finding.Code.ValueType  # 0
     """Not used."""
     DIVERGED: Finding.Code.ValueType  # 1
-    """The loss became Inf or NaN, or with FLOAT64 larger than 3.4e38 (times the targets' sum of squares, where that is
-    above 1). Figures: `epoch`, the first of these, `lr`, `proposed_lr`, and `largest_stable_lr` where it can be
-    computed.
+    """The loss became Inf or NaN; or with FLOAT64 the last one is above 3.4e38, times the targets' sum of squares where
+    that is above 1. Figures: `epoch`, in which it did, or the last one, `lr`, `proposed_lr`, and `largest_stable_lr`
+    where it can be computed.
     """
     RATE_TOO_SMALL: Finding.Code.ValueType  # 2
     """The learning rate is far below what would be stable. Figures: `lr`, `proposed_lr`, `largest_stable_lr`."""
