@@ -74,7 +74,7 @@ def worker() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database to this version. Every start does it too."""
-    _database()
+    _database(make=True)
     click.echo("the database is of this version")
 
 
@@ -149,7 +149,7 @@ SCOPES = click.option(
 @SCOPES
 def add(name: str, scopes: str) -> None:
     """Make a user and print their first token, this once."""
-    database = _database()
+    database = _database(make=True)
     accounts.create_user(database, name)
     click.echo(accounts.create_token(database, name, scopes.split(",")))
 
@@ -185,10 +185,15 @@ def revoke(token_id: str) -> None:
     click.echo(f"trd_{bare}_… is revoked; servers refuse it within a second")
 
 
-def _database() -> Database:
+def _database(*, make: bool = False) -> Database:
+    """The settings' database, of this version. One that is not there is refused, or made and told of."""
     settings = Settings.from_env()
-    make_folders(settings)
     database = Database(settings.database_url)
+    if not make:
+        database.check_there()
+    elif database.path is not None and not database.path.exists():
+        click.echo(f"the data of a new server: {settings.data_dir} (TRAIND_DATA_DIR names another one)", err=True)
+    make_folders(settings)
     database.migrate()
     return database
 

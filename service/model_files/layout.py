@@ -17,7 +17,7 @@ LARGEST_HEADER = 16 << 20
 # Values in the JSON of a header, so that a short text cannot become much memory; counted by the marks between them.
 MOST_VALUES = 500_000
 METADATA = "__metadata__"
-EXPORT_AGAIN = "export the model again and send that file as it is"
+EXPORT_AGAIN = "export the model again, as SAFETENSORS, and send that file as it is"
 NOT_THERE = "has weights that are not where its header says"
 _MARKS = (b",", b"[", b"{")
 _ENTRY = {"dtype", "shape", "data_offsets"}

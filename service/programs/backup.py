@@ -47,7 +47,8 @@ def back_up(settings: Settings, target: str, say: Say) -> int:
     finally:
         tmp_files.remove(scratch)
     size = sum(member.size_bytes for member in members)
-    say(f"{path}: the database (schema {schema}) and {len(hashes)} files of data sets, {size:,} bytes")
+    told = f"the database {database} (schema {schema}) and {len(hashes)} files of data sets"
+    say(f"{path}: {told}, {size:,} bytes")
     return 0
 
 

@@ -129,13 +129,17 @@ class Database:
                 with engine.begin() as connection:
                     _upgrade(connection)
 
-    def check_migrated(self) -> None:
-        """Raise SettingError unless the tables are of this version; nothing is made or changed."""
+    def check_there(self) -> None:
+        """Raise SettingError where there is no file of this database: nobody has started a server on it."""
         if self.path is not None and not self.path.exists():
             raise SettingError(
                 f"there is no database {self.path}: TRAIND_DATA_DIR and TRAIND_DATABASE_URL must be set "
-                "as they are for the server"
+                "as they are for the server (beside `make up`: TRAIND_DATA_DIR=.traind)"
             )
+
+    def check_migrated(self) -> None:
+        """Raise SettingError unless the tables are of this version; nothing is made or changed."""
+        self.check_there()
         with self.read() as connection:
             if not is_current(connection):
                 raise SettingError(

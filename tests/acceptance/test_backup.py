@@ -50,7 +50,7 @@ def source(tmp_path_factory):
         states = [wire.get(job) for job in jobs]
         assert any(job.state == Job.RUNNING for job in states), "the backup took longer than the jobs"
         assert all(job.state != Job.SUCCEEDED for job in states[4:])
-        assert said.startswith(f"{archive}: the database (schema ")
+        assert said.startswith(f"{archive}: the database {stack.data / 'traind.db'} (schema ")
         wire.call(wire.jobs.ResumeJob, jobs_pb2.ResumeJobRequest(name=paused))
         names = [*jobs, paused]
         ends = [wire.wait(name, 120) for name in names]

@@ -193,7 +193,7 @@ def test_the_lab_owner_makes_a_user_for_each_name(server, tmp_path):
 
 
 def test_a_service_gets_a_token_that_can_only_predict(server):
-    words = re.search(r"`python -m (service user token NAME .*?)`", README)[1]
+    words = re.search(r"`TRAIND_DATA_DIR=.traind python -m (service user token NAME .*?)`", README)[1]
     user = user_slug(getpass.getuser())
     token = server.run(*words.replace("NAME", user).split()[1:]).stdout.strip()
     with traind.Client(server.address["grpc"], token=token) as client:

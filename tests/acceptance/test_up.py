@@ -212,10 +212,25 @@ def test_a_stopped_api_takes_its_address_away():
         assert not (stack.data / "run" / "address.json").exists()
 
 
+def test_tokens_of_a_server_that_is_not_there_are_refused():
+    """In a folder that nobody meant, a token would be made that no server takes."""
+    with Stack() as stack:
+        for words in (["list"], ["token", "kim"], ["revoke", "abcdefgh"]):
+            done = stack.run("user", *words, check=False)
+            assert done.returncode == 2, words
+            [line] = lines_of(done.stderr)
+            assert f"there is no database {stack.data / 'traind.db'}" in line
+            assert "TRAIND_DATA_DIR" in line
+        assert not stack.data.exists()
+
+
 def test_users_and_tokens():
     with Stack() as stack:
-        token = stack.run("user", "add", "kim").stdout.strip()
+        made = stack.run("user", "add", "kim")
+        token = made.stdout.strip()
         assert token.startswith("trd_")
+        assert f"a new server: {stack.data} " in made.stderr
+        assert not stack.run("user", "add", "lee").stderr
         admin = stack.run("user", "token", "kim", "--scopes", "read,admin").stdout.strip()
         told = stack.run("user", "list").stdout
         assert token not in told

@@ -60,6 +60,16 @@ def test_few_distributions_and_megabytes(python):
     assert int(run(python, "-c", textwrap.dedent(probe))) <= MOST_MB * 1e6
 
 
+def test_up_says_that_the_server_is_not_installed_beside_its_code_too(python):
+    done = subprocess.run(
+        [python.parent / "traind", "up"], check=False, capture_output=True, text=True, timeout=60, cwd=ROOT, env={}
+    )
+    assert done.returncode == 1
+    assert "the server is not installed here" in done.stderr
+    assert "make up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def cpu_seconds(python, code):
     """The least of five runs, after one that compiles."""
     probe = f"import time; before = time.process_time(); {code}; print(time.process_time() - before)"

@@ -174,7 +174,7 @@ def test_a_folder_gets_a_file_with_a_name_of_its_own(app, tmp_path):
     (tmp_path / "backups").mkdir()
     [said] = back_up(app, tmp_path / "backups")
     [made] = (tmp_path / "backups").iterdir()
-    assert said.startswith(f"{made}: the database (schema ")
+    assert said.startswith(f"{made}: the database {app.settings.data_dir / 'traind.db'} (schema ")
     restore(tmp_path / "new", made)
 
 

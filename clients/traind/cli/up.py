@@ -20,7 +20,8 @@ def up(options: tuple[str, ...]) -> None:
     OPTIONS are those of `python -m service up`.
     """
     checkout = find_checkout()
-    if checkout is None:
+    # The code may lie beside a client that was installed without what it needs.
+    if checkout is None or importlib.util.find_spec("sqlalchemy") is None:
         raise TraindError(
             "the server is not installed here: this is the client alone",
             fix="get the source of traind and run `make up` in it, or run its image;\n"
