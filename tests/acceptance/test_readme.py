@@ -29,8 +29,8 @@ CHANGING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"(?<=job show )[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
+    (re.compile(r"\d+(\.\d*)?( m?s?(/e?p?o?c?h?)?)?…$"), "SECONDS/epoch"),  # slow, and cut off at the terminal's edge
     (re.compile(r"\d+(\.\d+)? m?s\b"), "SECONDS"),
-    (re.compile(r"\d+(\.\d*)? (m?s?(/e?p?o?c?h?)?)?…$"), "SECONDS/epoch"),  # slow, and cut off at the terminal's edge
     (re.compile(r"\s*ETA SECONDS"), ""),
 ]
 
