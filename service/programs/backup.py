@@ -18,6 +18,7 @@ from service.machine.folders import make_folders
 from service.programs.embedded import embedded_database
 from service.settings import SettingError, Settings
 from service.store import snapshots
+from service.store.database import Database
 from traind.version import __version__
 
 _PART = ".part"
@@ -31,8 +32,7 @@ def back_up(settings: Settings, target: str, say: Say) -> int:
     Raises SettingError or ValueError for what cannot be used, DataCorrupt naming what is damaged, DiskFull.
     """
     database = embedded_database(settings, "backup")
-    if not database.exists():
-        raise SettingError(f"TRAIND_DATA_DIR: there is no database {database}: name the data folder of a server")
+    Database(settings.database_url).check_there()
     path = _target(target)
     make_folders(settings)
     scratch = tmp_files.scratch_folder(settings.tmp_dir, "scratch")

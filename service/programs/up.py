@@ -133,7 +133,9 @@ class Up:
         say(f"  REST   {address.http}")
         say(f"  gRPC   {address.grpc}")
         if token is None:
-            say(f"  token  that of the first start, in {run_dir / 'token'}")
+            first = run_dir / "token"
+            # A backup holds no token, so that a restored server has none to show.
+            say(f"  token  that of the first start, in {first}" if first.exists() else "  token  those that it had")
             say("         another one: python -m service user token NAME")
             if followed := self._follow(address):
                 say(f"         {followed}")

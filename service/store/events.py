@@ -18,7 +18,7 @@ _COUNT = Fixed(
     .values(last_seq=job.c.last_seq + given("more"))
     .returning(job.c.last_seq)
 )
-# The kind is written out: the index of findings serves no parameter.
+# The kind is written out: a plan of PostgreSQL's for any kind could not use the index of findings.
 _FINDINGS = Fixed(
     select(event.c.body_json)
     .where(event.c.job_id == given("job_id"), event.c.kind == text("'finding'"))

@@ -98,6 +98,7 @@ def test_a_server_restored_from_the_backup_of_one_at_work_finishes_every_job_wit
         assert [wire.model(job.model_version).weights_sha256 for job in ends] == hashes
         assert [wire.history(name) for name in names] == histories
         assert stack.token not in archive.read_bytes().decode("latin-1")
+        assert "token  those that it had" in other.output("up")
 
 
 def test_what_cannot_be_restored_is_told_in_one_line(source, tmp_path):
